@@ -1,0 +1,138 @@
+"""Attach cards: what an attach API is, as data.
+
+A card names the hook's target (what keeps it, how it comes and goes), the program type, and the
+operations attach, detach and replace plus the target's death, each as a list of kernel steps in
+the vocabulary of `steps.py`. `linux.yaml` holds the system calls without a hook in the same form.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+
+from .documents import Document, Line, Name, Text
+
+Steps = Annotated[list[Any], Field(min_length=1, max_length=40)]
+ArgKind = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,29}$|^KIND$")]
+ON_DEATH = "on_target_death"
+
+
+class Operation(Document):
+    """One operation: the system call for people and for the kernel, and its steps.
+
+    `args`: argument -> a kind of object (the argument is a descriptor of one; for a target that
+    a directory holds, its name), `fd`, `path` or `maps`. `makes`: the argument that names the new
+    object. `sentence` and `call` may use `{actor}`, every argument, and every register.
+    """
+
+    title: Line
+    sentence: Line
+    args: dict[Name, ArgKind] = {}
+    makes: Name | None = None
+    call: Line = ""
+    kernel: dict[str, Any] = Field(default={}, description="what the kernel runner calls")
+    cite: list[Line] = []
+    steps: Steps
+
+    @field_validator("steps")
+    @classmethod
+    def _shape(cls, steps: list[Any]) -> list[Any]:
+        for number, step in enumerate(steps, 1):
+            check_step(step, number)
+        return steps
+
+
+def check_step(step: Any, number: int) -> None:
+    """A step is a line, or one line with an undo list; ValueError says what it is instead."""
+    if isinstance(step, str):
+        return
+    if not isinstance(step, dict) or len(step) != 1:
+        raise ValueError(f"step {number} is not a line, nor `STEP else ERRNO: [undo steps]`")
+    text, undo = next(iter(step.items()))
+    fine = isinstance(undo, list) and all(isinstance(u, str) for u in undo)
+    if not isinstance(text, str) or not fine or len(undo) > 20:
+        raise ValueError(f"step {number}: the undo list of `{text}` is not a list of lines")
+
+
+class Target(Document):
+    """What the hook belongs to. `held_by`: what keeps the target alive: an open file (it dies
+    with the last descriptor) or a directory (it dies when somebody removes it)."""
+
+    kind: Name
+    held_by: Literal["file", "directory"]
+    made_by: Name
+    removed_by: Name
+
+    @field_validator("kind")
+    @classmethod
+    def _own_kind(cls, kind: str) -> str:
+        if kind in ("file", "map", "prog"):
+            raise ValueError(f"`{kind}` is not a hook target: it is a kind of object itself")
+        return kind
+
+
+class Expectation(Document):
+    """A verdict that the card's author expects, and why."""
+
+    is_: Literal["VIOLATED", "DOES NOT APPLY"] = Field(alias="is")
+    because: Line
+
+
+class Operations(Document):
+    """The operations of the hook. `detach: on_target_death`: only the target's end detaches.
+    `replace: attach`: attaching to a populated hook replaces what is there."""
+
+    attach: Operation
+    detach: Operation | Literal["on_target_death"]
+    replace: Operation | Literal["attach"] | None = None
+
+
+class AttachCard(Document):
+    """One attach API."""
+
+    api: Name
+    version: Literal[1] = 1
+    title: Line
+    since: Line
+    about: Text = ""
+    cite: list[Line] = []
+    target: Target
+    program: Name = Field(description="the type of program that the hook takes")
+    operations: Operations
+    on_target_death: Steps
+    expect: dict[Name, Expectation] = {}
+
+    @field_validator("on_target_death")
+    @classmethod
+    def _shape(cls, steps: list[Any]) -> list[Any]:
+        for number, step in enumerate(steps, 1):
+            check_step(step, number)
+        return steps
+
+    def own_operations(self) -> dict[str, Operation]:
+        """The operations with steps of their own, by name."""
+        ops = {n: getattr(self.operations, n) for n in ("attach", "replace", "detach")}
+        return {n: o for n, o in ops.items() if isinstance(o, Operation)}
+
+
+class HowMade(Document):
+    """How a target of one sort of holder comes and (if not by its file's end) goes."""
+
+    make: Operation
+    remove: Operation | None = None
+
+
+class Release(Document):
+    """What a dying object of a base kind does."""
+
+    cite: list[Line] = []
+    steps: Steps
+
+
+class Linux(Document):
+    """linux.yaml: the system calls, the targets' life, the release paths."""
+
+    operations: dict[Name, Operation]
+    targets: dict[Literal["directory", "file"], HowMade]
+    release: dict[Name, Release]

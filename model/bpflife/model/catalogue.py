@@ -1,0 +1,83 @@
+"""What ships with the product: cards and stories, by name; and the way to a user's own files."""
+
+from __future__ import annotations
+
+import functools
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from .cards import AttachCard
+from .documents import InputError, Scenario, parse_document, read_text
+from .system import System
+
+
+def _folder(name: str) -> Traversable:
+    return resources.files(__package__).joinpath(name)
+
+
+def _names(folder: str) -> list[str]:
+    files = [f.name for f in _folder(folder).iterdir()]
+    return sorted(f.removesuffix(".yaml") for f in files if f.endswith(".yaml"))
+
+
+def card_names() -> list[str]:
+    """The cards that ship with the product."""
+    return _names("cards")
+
+
+def story_names() -> list[str]:
+    """The stories, in the order in which they are told."""
+    return _names("stories")
+
+
+@functools.cache
+def _shipped_card(name: str) -> AttachCard:
+    path = _folder("cards").joinpath(f"{name}.yaml")
+    return parse_document(AttachCard, path.read_text("utf-8"), f"{name}.yaml")
+
+
+def load_card(name: str) -> AttachCard:
+    """A card by its name, or from a user's file (anything with a slash or ending in .yaml)."""
+    if name in card_names():
+        return _shipped_card(name)
+    if "/" in name or name.endswith((".yaml", ".yml")):
+        card = parse_document(AttachCard, read_text(Path(name)), name)
+        try:
+            System([card])
+        except InputError as e:
+            raise InputError(f"{name}: {str(e).removeprefix(card.api + ': ')}") from None
+        return card
+    raise InputError(f"no card `{name[:60]}`; there are {', '.join(card_names())}, or give a file")
+
+
+@functools.cache
+def _shipped_story(name: str) -> Scenario:
+    path = _folder("stories").joinpath(f"{name}.yaml")
+    return parse_document(Scenario, path.read_text("utf-8"), f"{name}.yaml")
+
+
+def load_scenario(name: str) -> Scenario:
+    """A story by its name (with or without its number), or a scenario from a user's file."""
+    for known in story_names():
+        if name in (known, known.partition("_")[2]):
+            return _shipped_story(known)
+    if "/" in name or name.endswith((".yaml", ".yml", ".json")):
+        return parse_document(Scenario, read_text(Path(name)), name)
+    raise InputError(
+        f"no story `{name[:60]}`; there are {', '.join(story_names())}, or give a file"
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _system(names: tuple[str, ...]) -> System:
+    return System([load_card(n) for n in names])
+
+
+def system_for(cards: list[str]) -> System:
+    """The system with these cards. InputError for an unknown one (a scenario names only shipped
+    cards: an address must not make the app read files)."""
+    for name in cards:
+        if name not in card_names():
+            raise InputError(f"cards: no card `{name}`; there are {', '.join(card_names())}")
+    return _system(tuple(dict.fromkeys(cards)))

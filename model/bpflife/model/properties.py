@@ -1,0 +1,229 @@
+"""Properties: what must hold, in the words of a reviewer and as functions over a view.
+
+The same function is evaluated on numbers (every state of a search, every test), on the bounded
+and on the unbounded view. An `Invariant` speaks of one state for all entities of its sorts; a
+step property compares the states before and after a step of a named operation; an end-state
+property speaks of states in which the kernel has nothing left to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from . import state as s
+from .operations import IDLE, Rule
+from .state import View
+from .system import System
+from .values import (
+    CPU,
+    LIFE,
+    NONE,
+    OBJ,
+    PATH,
+    PROC,
+    RUN,
+    TASK,
+    And,
+    Implies,
+    Not,
+    Or,
+    Sort,
+    Value,
+    at_least,
+    eq,
+    ne,
+    one_of,
+)
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """`body(view, *xs)` holds for all entities xs of the sorts (none excluded). `place`: it only
+    speaks of tasks at this place of a call (an engine may skip steps that lead elsewhere)."""
+
+    name: str
+    sorts: tuple[Sort, ...]
+    body: Callable[..., Value]
+    place: int | None = None
+
+
+@dataclass(frozen=True)
+class Property:
+    """One question of a reviewer.
+
+    `form`: "state", "step" (of `operation`), "end" or "needs" (every step finds what it needs).
+    `unbounded`: there is a statement for any number of objects. `sources`: who asked it, and why.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    form: str
+    invariants: Callable[[System], list[Invariant]]
+    operation: str = ""
+    unbounded: bool = True
+    sources: tuple[str, ...] = ()
+
+    def applies(self, system: System, api: str) -> str:
+        """"" when the property applies to the card, else the field that makes it not apply."""
+        if self.operation and getattr(system.cards[api].operations, self.operation) is None:
+            return f"operations.{self.operation}: the card has none"
+        return ""
+
+
+# ---------------------------------------------------------------------------------------------
+# counts
+
+
+def exact(system: System) -> Invariant:
+    """refcnt is the number of counted slots that point at the object."""
+    return Invariant(
+        "refcnt = holders",
+        (OBJ,),
+        lambda k, o: k.same(k.get(s.REFCNT, o), k.holders(system.counted, o)),
+    )
+
+
+def user_exact(system: System) -> Invariant:
+    """usercnt is the number of open files and pins of a map."""
+    return Invariant(
+        "usercnt = user holders",
+        (OBJ,),
+        lambda k, o: Implies(
+            k.kind(o, "map"), k.same(k.get(s.USERCNT, o), k.holders(system.user, o))
+        ),
+    )
+
+
+def live_is_counted(_: System) -> Invariant:
+    """Live exactly when the count is above zero: nothing with a count is dying or freed."""
+
+    def body(k: View, o: Value) -> Value:
+        counted = at_least(k.get(s.REFCNT, o), 1)
+        return And(Implies(k.live(o), counted), Implies(counted, k.live(o)))
+
+    return Invariant("live = count above zero", (OBJ,), body)
+
+
+def counts(system: System) -> list[Invariant]:
+    """The three invariants of reference counting."""
+    return [exact(system), user_exact(system), live_is_counted(system)]
+
+
+# ---------------------------------------------------------------------------------------------
+# reachability
+
+
+def _not_freed(k: View, prog: Value) -> Value:
+    return Or(eq(prog, NONE), ne(k.get(s.LIFE_OF, prog), LIFE.freed))
+
+
+def reachable(system: System) -> list[Invariant]:
+    """What a hook points at, or a CPU runs, is not freed memory."""
+    by_hook = Invariant(
+        "a hook's program is not freed",
+        (OBJ,),
+        lambda k, t: Implies(k.live(t), _not_freed(k, k.get(system.entry, t))),
+    )
+    by_cpu = Invariant(
+        "a running program is not freed",
+        (CPU,),
+        lambda k, c: _not_freed(k, k.get(s.RUNNING, c)),
+    )
+    return [by_hook, by_cpu]
+
+
+# ---------------------------------------------------------------------------------------------
+# steps and ends
+
+
+def emptied(system: System, before: View, after: View, target: Value) -> Value:
+    """The step empties a populated hook whose target lives on."""
+    return And(
+        before.live(target),
+        ne(before.get(system.entry, target), NONE),
+        eq(after.get(system.entry, target), NONE),
+    )
+
+
+def quiet_owner(k: View) -> list[tuple[str, Sort, Callable[[Value], Value]]]:
+    """The premises of the crash property, each for all entities of its sort: no process runs, no
+    call is in flight, nothing is pinned. (Name, sort, premise.)"""
+    return [
+        ("no process runs", PROC,
+         lambda p: one_of(k.get(s.RUN_OF, p), (RUN.unborn, RUN.exited))),
+        ("no call is in flight", TASK, lambda t: eq(k.get(s.PC, t), IDLE)),
+        ("nothing is pinned", PATH, lambda p: eq(k.get(s.PIN, p), NONE)),
+        ("no CPU runs a program", CPU, lambda c: eq(k.get(s.RUNNING, c), NONE)),
+    ]  # fmt: skip
+
+
+def internal(rules: list[Rule]) -> list[Rule]:
+    """The rules that the kernel carries out by itself: in an end state none can fire."""
+    return [r for r in rules if r.internal]
+
+
+def attached(system: System) -> Invariant:
+    """Nothing is attached."""
+    return Invariant(
+        "nothing is attached", (OBJ,), lambda k, t: eq(k.get(system.entry, t), NONE)
+    )
+
+
+def _none(_: System) -> list[Invariant]:
+    return []
+
+
+CATALOGUE: dict[str, Property] = {
+    p.name: p
+    for p in (
+        Property(
+            "count-equals-holders",
+            "the count is the number of holders",
+            "The count of every object equals the number of places that hold it; so a freed "
+            "object has no holders, and nothing that has a count is freed.",
+            "state",
+            counts,
+            sources=("kernel/bpf/syscall.c: bpf_map_inc, bpf_map_put, bpf_prog_inc (6.12)",),
+        ),
+        Property(
+            "reachable-not-freed",
+            "what can run is not freed",
+            "A program that a hook or a CPU can reach is not freed.",
+            "state",
+            reachable,
+            sources=("kernel/bpf/syscall.c:__bpf_prog_put_noref waits a grace period (6.12)",),
+        ),
+        Property(
+            "replace-never-empty",
+            "replace leaves no gap",
+            "No step of a replace empties a populated hook: every event finds the old program or "
+            "the new one.",
+            "step",
+            _none,
+            operation="replace",
+            sources=("kernel/bpf/cgroup.c:replace_effective_prog, WRITE_ONCE (6.12)",),
+        ),
+        Property(
+            "crash-cleans-up",
+            "a crash leaves nothing attached",
+            "When every process is gone, nothing is pinned and the kernel has finished its work, "
+            "nothing stays attached.",
+            "end",
+            lambda system: [attached(system)],
+            sources=("Starovoitov 2018, 'Lifetime of BPF objects': global and local hooks",),
+        ),
+        Property(
+            "no-broken-step",
+            "every step finds what it needs",
+            "No step of a call finds less than it needs: a put has a reference to put, a publish "
+            "an empty entry, a decrement a count above zero; no call returns with a lock held.",
+            "needs",
+            _none,
+            sources=("include/linux/refcount.h: underflow is a use after free",),
+        ),
+    )
+}
+
+__all__ = ["CATALOGUE", "Invariant", "Not", "Property"]

@@ -1,0 +1,202 @@
+"""What the state is made of (families of cells) and what a rule may do with it (`View`).
+
+A *family* is a function from arguments to a value: `fd: process x descriptor -> object`. A family
+whose values are objects is a family of **slots**, places that hold a pointer. The state is, above
+all, "which slot points where"; `refcnt` is kept beside it as a number of its own, so that a rule
+that forgets to count is a bug that the model can have and a checker can find.
+
+A `View` is the state as one engine sees it. `Base` has the operations that are the same
+everywhere; each engine defines the reading and writing of cells, choice, and quantifiers.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from .values import (
+    BOOL,
+    CPU,
+    FD,
+    IDX,
+    LIFE,
+    NAT,
+    NONE,
+    OBJ,
+    PATH,
+    PROC,
+    RUN,
+    TASK,
+    And,
+    If,
+    Or,
+    Sort,
+    Value,
+    at_least,
+    eq,
+    ne,
+    plus,
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """One function of the state.
+
+    `counted`: every member holds a reference on the object it points at. `user`: it also counts
+    for a map's usercnt. `owners`/`targets`: the kinds of object that its first argument and its
+    value can be (empty: any). `rigid`: never changes (the kind of an object, a task's process).
+    """
+
+    name: str
+    args: tuple[Sort, ...]
+    range: Sort
+    counted: bool = False
+    user: bool = False
+    owners: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    rigid: bool = False
+
+    @property
+    def slot(self) -> bool:
+        """True when the values are pointers to objects."""
+        return self.range == OBJ and not self.rigid
+
+
+LIFE_OF = Family("life", (OBJ,), LIFE)
+REFCNT = Family("refcnt", (OBJ,), NAT)
+USERCNT = Family("usercnt", (OBJ,), NAT)
+RUN_OF = Family("run", (PROC,), RUN)
+PROC_OF = Family("proc_of", (TASK,), PROC, rigid=True)
+FD_SLOT = Family("fd", (PROC, FD), OBJ, counted=True, targets=("file",))
+FILE_OBJ = Family("file_obj", (OBJ,), OBJ, counted=True, user=True, owners=("file",))
+USED = Family("used", (OBJ, IDX), OBJ, counted=True, owners=("prog",), targets=("map",))
+PIN = Family("pin", (PATH,), OBJ, counted=True, user=True, targets=("map", "prog"))
+RUNNING = Family("running", (CPU,), OBJ, targets=("prog",))
+GP_OBJ = Family("gp", (OBJ, CPU), BOOL)
+GP_CALL = Family("call_gp", (TASK, CPU), BOOL)
+LOCK = Family("lock", (OBJ,), TASK)
+LOCK_SELF = Family("lock_self", (OBJ,), BOOL)
+TARGET = Family("ptr.target", (TASK,), OBJ)  # the hook target that a call works on: not counted
+
+
+PLACE = Sort("place")  # where a task is in its call; 0 is idle
+RELEASE_PLACE = Sort("release place")  # where a dying object is in its release path; 0 is none
+PC = Family("pc", (TASK,), PLACE)
+AT = Family("at", (OBJ,), RELEASE_PLACE)
+
+
+class Broken(Exception):
+    """A step needs something that is not so; str() says what. A violation, never a wait."""
+
+
+class View(ABC):
+    """The state as one engine sees it, while a rule runs on it."""
+
+    kind_names: Sequence[str]
+
+    # -- cells -----------------------------------------------------------------------------
+
+    @abstractmethod
+    def get(self, family: Family, *args: Value) -> Value:
+        """The value of a cell, with the updates that this rule has made; at none the default."""
+
+    @abstractmethod
+    def set(self, family: Family, args: Sequence[Value], value: Value) -> None:
+        """Point update; at none it is ignored."""
+
+    @abstractmethod
+    def each(self, family: Family, new: Callable[..., Value]) -> None:
+        """Every cell at once: `new(old, *args)`, reading the state before the update."""
+
+    @abstractmethod
+    def kind(self, o: Value, *kinds: str) -> Value:
+        """The object is of one of these kinds (none is of no kind)."""
+
+    @abstractmethod
+    def by_kind(self, o: Value, table: Sequence[tuple[str, int]], sort: Sort) -> Value:
+        """The literal that stands beside the object's kind in the table, else 0."""
+
+    # -- guards ----------------------------------------------------------------------------
+
+    @abstractmethod
+    def when(self, guard: Value) -> None:
+        """The rule can only fire when this holds (it waits)."""
+
+    @abstractmethod
+    def need(self, guard: Value, what: str) -> None:
+        """This must hold here; a state in which it does not is a violation (see Broken)."""
+
+    # -- choice and quantifiers ------------------------------------------------------------
+
+    @abstractmethod
+    def lowest(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
+        """The lowest entity (of a kind, for objects) for which pred holds; the rule waits if
+        there is none. Unbounded: any such entity, which covers the lowest."""
+
+    @abstractmethod
+    def all(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
+        """pred holds for every entity of the sort (of the kind, for objects)."""
+
+    @abstractmethod
+    def holders(self, families: Sequence[Family], o: Value) -> Value:
+        """How many slots of these families point at the object: real counting where the state
+        is finite, ghost cardinalities where it is not."""
+
+    @abstractmethod
+    def same(self, value: Value, number: Value) -> Value:
+        """Two counts are equal."""
+
+    # -- what all views share: the counting rules --------------------------------------------
+
+    def live(self, o: Value) -> Value:
+        """The object can be found and used: its count has not reached zero."""
+        return eq(self.get(LIFE_OF, o), LIFE.live)
+
+    def inc(self, o: Value, unless: Value = False) -> None:
+        """refcnt + 1. The caller must hold or see a reference: from zero nothing comes back.
+        (bpf_map_inc, bpf_prog_inc: kernel/bpf/syscall.c, 6.12)"""
+        count = self.get(REFCNT, o)
+        self.need(Or(unless, at_least(count, 1)), "an increment finds a count above zero")
+        self.set(REFCNT, (o,), If(unless, count, plus(count, 1)))
+
+    def drop(
+        self, o: Value, first: Sequence[tuple[str, int]], maybe: bool = False
+    ) -> None:
+        """refcnt - 1, and nothing else: the pointer that held it stays. At zero the object is
+        dying and its release path starts at `first[kind]`. `maybe`: none is fine.
+        (bpf_map_put, __bpf_prog_put, fput: kernel/bpf/syscall.c, fs/file_table.c, 6.12)"""
+        count = self.get(REFCNT, o)
+        fine = at_least(count, 1)
+        fine = Or(eq(o, NONE), fine) if maybe else fine
+        self.need(fine, "a decrement finds a count above zero")
+        self.set(REFCNT, (o,), plus(count, -1))
+        last = self.same(count, 1)
+        self.set(LIFE_OF, (o,), If(last, LIFE.dying, self.get(LIFE_OF, o)))
+        start = self.by_kind(o, first, RELEASE_PLACE)
+        self.set(AT, (o,), If(last, start, self.get(AT, o)))
+
+    def count_user(self, o: Value, n: int) -> None:
+        """usercnt +- 1 if the object is a map; nothing else has one.
+        (bpf_map_inc_with_uref, bpf_map_put_uref: kernel/bpf/syscall.c, 6.12)"""
+        old = self.get(USERCNT, o)
+        self.set(USERCNT, (o,), If(self.kind(o, "map"), plus(old, n), old))
+
+    def start_grace_period(self, waits: Family, owner: Value) -> None:
+        """Wait for the readers that are inside now; later ones are not waited for.
+        (call_rcu, synchronize_rcu: kernel/rcu/tree.c)"""
+        def snapshot(old: Value, who: Value, cpu: Value) -> Value:
+            return If(eq(who, owner), ne(self.get(RUNNING, cpu), NONE), old)
+
+        self.each(waits, snapshot)
+
+    def grace_period_over(self, waits: Family, owner: Value) -> Value:
+        """Every reader that the grace period waits for has left."""
+        return self.all(CPU, lambda cpu: eq(self.get(waits, owner, cpu), False))
+
+    def unlocked(self, target: Value) -> Value:
+        """Nobody holds the target's lock."""
+        return And(
+            eq(self.get(LOCK, target), NONE), eq(self.get(LOCK_SELF, target), False)
+        )

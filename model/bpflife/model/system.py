@@ -1,0 +1,222 @@
+"""A system: Linux plus some cards, compiled to families and rules. What every engine works on.
+
+    system = System([card])
+    system.rules(review={"cgroup_legacy"})   # its operations in micro-steps, the others whole
+
+The order of assembly: kinds and families from the cards' targets, release graphs (what a dying
+object does), then one step graph for every operation of linux.yaml and of the cards.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import resources
+
+from . import state as s
+from .cards import AttachCard, Linux, Operation
+from .documents import InputError, parse_document
+from .operations import (
+    Graph,
+    Rule,
+    call_rules,
+    compile_graph,
+    micro_rules,
+    parse_step,
+    world_rules,
+)
+from .state import Family
+from .steps import Frame, StepError, registers_of
+from .values import OBJ, TASK, Sort
+
+BASE_KINDS = ("file", "map", "prog")
+MAX_MAPS = 2  # maps per program in whole-call rules that a search explores
+
+
+@functools.cache
+def linux() -> Linux:
+    """linux.yaml, read once."""
+    text = resources.files(__package__).joinpath("linux.yaml").read_text("utf-8")
+    return parse_document(Linux, text, "linux.yaml")
+
+
+class System:
+    """Linux with the given cards.
+
+    Attributes: `kinds` (names of object kinds), `families`, `graphs` (by operation),
+    `releases` (by kind), `operations` (documents by name), `sizes` (of the two place sorts).
+    Raises InputError when a card's steps can't be understood.
+    """
+
+    def __init__(self, cards: Sequence[AttachCard]) -> None:
+        self.cards = {card.api: card for card in cards}
+        self.targets = {card.target.kind: card for card in cards}
+        self.kinds = (*BASE_KINDS, *self.targets)
+        self.types = Sort("program type", tuple(dict.fromkeys(c.program for c in cards)) or ("any",))
+        self._families()
+        self.first: list[tuple[str, int]] = []
+        self.graphs: dict[str, Graph] = {}
+        self.releases: dict[str, Graph] = {}
+        self.operations: dict[str, Operation] = {}
+        self.reviewed: dict[str, set[str]] = {api: set() for api in self.cards}
+        self._releases()
+        self._base_operations()
+        for card in cards:
+            self._card_operations(card)
+        self.sizes = {
+            s.PLACE: 1 + sum(g.size for g in self.graphs.values()),
+            s.RELEASE_PLACE: 1 + sum(g.size for g in self.releases.values()),
+        }
+
+    # -- families ----------------------------------------------------------------------------
+
+    def _families(self) -> None:
+        hooks = tuple(self.targets)
+        by_dir = tuple(k for k, c in self.targets.items() if c.target.held_by == "directory")
+        by_file = tuple(k for k, c in self.targets.items() if c.target.held_by == "file")
+        held = ("map", "prog", *by_file)
+        self.held_by_files = held
+        self.entry = Family("entry", (OBJ,), OBJ, counted=True, owners=hooks, targets=("prog",))
+        self.dir = Family("dir", (OBJ,), OBJ, counted=True, owners=by_dir, targets=by_dir)
+        self.ptype = Family("ptype", (OBJ,), self.types, owners=("prog",))
+        fixed = [s.LIFE_OF, s.REFCNT, s.USERCNT, s.AT, s.RUN_OF, s.PC, s.PROC_OF, s.FD_SLOT]
+        fixed += [s.FILE_OBJ, s.USED, s.PIN, self.ptype, s.TARGET]
+        hooked = [self.entry, s.RUNNING, s.GP_CALL, s.LOCK, s.LOCK_SELF]
+        if by_dir:
+            hooked.append(self.dir)
+        self.families: list[Family] = [*fixed, s.GP_OBJ, *(hooked if hooks else [s.RUNNING])]
+
+    def targets_of(self, family: Family) -> tuple[str, ...]:
+        """The kinds that a slot family can point at."""
+        return self.held_by_files if family == s.FILE_OBJ else family.targets
+
+    @property
+    def counted(self) -> list[Family]:
+        """The families of slots that hold references."""
+        return [f for f in self.families if f.counted]
+
+    @property
+    def user(self) -> list[Family]:
+        """The families of slots that count as users of a map."""
+        return [f for f in self.families if f.user]
+
+    # -- graphs ------------------------------------------------------------------------------
+
+    def _registers(self, steps: Iterable[object], prefix: str, sort: Sort) -> dict[str, Family]:
+        found: dict[str, bool] = {}
+        for item in steps:
+            text, _, undo = parse_step(item)  # type: ignore[arg-type]
+            for line in (text, *undo):
+                for name, counted in registers_of(line):
+                    found[name] = found.get(name, True) and counted
+        result = {}
+        for name, counted in found.items():
+            family = Family(f"{prefix if counted else 'ptr'}.{name}", (sort,), OBJ, counted=counted)
+            if family not in self.families:
+                self.families.append(family)
+            result[name] = family
+        return result
+
+    def _frame(self, steps: Sequence[object], args: Mapping[str, str], own: str, ptype: int) -> Frame:
+        task = not own
+        sort = TASK if task else OBJ
+        return Frame(
+            owner=sort,
+            at=s.PC if task else s.AT,
+            gp=s.GP_CALL if task else s.GP_OBJ,
+            args=args,
+            first=self.first,  # type: ignore[arg-type]  # filled below, read when rules run
+            registers=self._registers(steps, "reg" if task else "dying", sort),
+            own=own,
+            program_type=ptype,
+            entry=self.entry,
+            dir=self.dir,
+            ptype=self.ptype,
+        )
+
+    def _releases(self) -> None:
+        plans = {kind: release.steps for kind, release in linux().release.items()}
+        plans |= {kind: card.on_target_death for kind, card in self.targets.items()}
+        base = 1
+        for kind, steps in plans.items():
+            origin = self.targets[kind].api if kind in self.targets else "linux.yaml"
+            graph = self._compile(kind, steps, {}, kind, base, f"{origin}: on_target_death", -1)
+            self.releases[kind] = graph
+            self.first.append((kind, base))
+            base += graph.size
+
+    def _compile(self, name: str, steps: Sequence[object], args: Mapping[str, str], own: str,
+                 base: int, origin: str, ptype: int) -> Graph:  # fmt: skip
+        try:
+            frame = self._frame(steps, args, own, ptype)
+            return compile_graph(name, frame, steps, base)  # type: ignore[arg-type]
+        except StepError as e:
+            raise InputError(f"{origin}: {e}") from None
+
+    def _add(self, name: str, op: Operation, origin: str, ptype: int = -1) -> None:
+        base = 1 + sum(g.size for g in self.graphs.values())
+        self.graphs[name] = self._compile(name, op.steps, op.args, "", base, origin, ptype)
+        self.operations[name] = op
+
+    def _base_operations(self) -> None:
+        for name, op in linux().operations.items():
+            self._add(name, op, f"linux.yaml: {name}")
+
+    def _card_operations(self, card: AttachCard) -> None:
+        how = linux().targets[card.target.held_by]
+        makers = {card.target.made_by: how.make}
+        if how.remove:
+            makers[card.target.removed_by] = how.remove
+        for name, op in makers.items():
+            if name not in self.graphs:
+                self._add(name, _for_kind(op, card.target.kind), f"linux.yaml: {name}")
+        for name, op in card.own_operations().items():
+            full = f"{card.api}.{name}"
+            wanted = self.types.names.index(card.program)
+            self._add(full, op, f"{card.api}: operations.{name}", wanted)
+            self.reviewed[card.api].add(full)
+
+    # -- rules -------------------------------------------------------------------------------
+
+    def rules(self, review: Iterable[str] | None = None) -> list[Rule]:
+        """The rules: micro-steps for the operations of the reviewed cards (None: for every
+        operation), whole calls for the others; release paths and the world always."""
+        micro = set(self.graphs) if review is None else {
+            op for api in review for op in self.reviewed[api]
+        }  # fmt: skip
+        found: list[Rule] = []
+        for name, graph in self.graphs.items():
+            if name in micro:
+                found += micro_rules(graph, "task")
+            else:
+                words = self.operations[name].sentence
+                found += call_rules(graph, "task", words, MAX_MAPS)
+        for graph in self.releases.values():
+            found += micro_rules(graph, "kernel")
+        return found + world_rules(self.entry, self.first, tuple(self.targets))
+
+    def steps_of(self, api: str, operation: str) -> set[str]:
+        """The graph names that make up an operation of a card (`replace: attach` is attach)."""
+        spec = getattr(self.cards[api].operations, operation)
+        return {f"{api}.{spec}"} if isinstance(spec, str) else {f"{api}.{operation}"} if spec else set()
+
+    def fingerprint(self) -> str:
+        """A hash of everything that the rules are made of (not of the Python of the steps)."""
+        parts = [linux().model_dump_json(by_alias=True)]
+        parts += [c.model_dump_json(by_alias=True) for c in self.cards.values()]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _for_kind(op: Operation, kind: str) -> Operation:
+    """The operation of linux.yaml with the target's kind written in."""
+    def fill(x: object) -> object:
+        if isinstance(x, str):
+            return x.replace("KIND", kind).replace("{kind}", kind.replace("_", " "))
+        if isinstance(x, dict):
+            return {fill(a): fill(b) for a, b in x.items()}
+        return [fill(a) for a in x] if isinstance(x, list) else x
+
+    return Operation.model_validate(fill(op.model_dump()))
+

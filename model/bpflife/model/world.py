@@ -1,0 +1,259 @@
+"""The simulator's world: a concrete state with names, and the documents that describe it.
+
+`World` knows which process, object, path and descriptor each number stands for, runs one rule or
+one system call at a time, and turns the state into `State` (for the picture) and `Settled` (for
+the comparison with the kernel).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+
+from . import state as s
+from .concrete import Blocked, Cells, ConcreteView, Scope
+from .documents import ObjectState, Settled, Slot, State
+from .language import BPFFS
+from .operations import IDLE, Edge, Graph, Rule, _begin, _finish, _left_full, facts
+from .state import Broken, Family
+from .system import System
+from .values import CPU, FD, IDX, LIFE, OBJ, PATH, PROC, RUN, TASK, Sort
+
+FIRST_FD = 3  # 0, 1 and 2 are taken in every process
+CPUS = 2
+
+
+@dataclass
+class Outcome:
+    """What one rule or call did: new state, errno, and names for its sentence."""
+
+    cells: Cells
+    errno: str | None
+    seen: dict[str, int]
+    rule: str = ""
+
+
+@dataclass
+class World:
+    """A state with names. Processes, objects, paths: number n has name names[n - 1]."""
+
+    system: System
+    cells: Cells = field(default_factory=dict)
+    procs: list[str] = field(default_factory=list)
+    objects: dict[int, str] = field(default_factory=dict)
+    paths: list[str] = field(default_factory=list)
+    fds: dict[tuple[str, str], int] = field(default_factory=dict)  # (process, name) -> number
+    scope: Scope = field(default_factory=lambda: Scope({CPU: CPUS, FD: 4, IDX: 2}, grows=True))
+
+    def copy(self) -> World:
+        """An independent copy of the state; names are shared until somebody adds one."""
+        twin = World(self.system, dict(self.cells), list(self.procs), dict(self.objects))
+        twin.paths, twin.fds, twin.scope = list(self.paths), dict(self.fds), deepcopy(self.scope)
+        return twin
+
+    # -- names -------------------------------------------------------------------------------
+
+    def process(self, name: str) -> int:
+        """The number of a process; a new name is a new process (with one task)."""
+        if name not in self.procs:
+            self.procs.append(name)
+            self.scope.table.append(len(self.procs))
+            self.scope.sizes[PROC] = len(self.procs)
+        return self.procs.index(name) + 1
+
+    def path(self, name: str) -> int:
+        """The number of a path in bpffs."""
+        name = name.removeprefix(BPFFS)
+        if name not in self.paths:
+            self.paths.append(name)
+            self.scope.sizes[PATH] = len(self.paths)
+        return self.paths.index(name) + 1
+
+    def object_named(self, name: str) -> int:
+        """The number of an object, or 0."""
+        return next((i for i, n in self.objects.items() if n == name), 0)
+
+    def name(self, sort: Sort, n: int) -> str:
+        """How people see an entity."""
+        if not n:
+            return "nothing"
+        if sort == OBJ:
+            return self.objects.get(n, f"object {n}")
+        if sort in (PROC, TASK):
+            return self.procs[n - 1]
+        if sort == PATH:
+            return BPFFS + self.paths[n - 1]
+        if sort == FD:
+            return f"descriptor {n + FIRST_FD - 1}"
+        return f"cpu{n - 1}" if sort == CPU else str(n)
+
+    # -- running -----------------------------------------------------------------------------
+
+    def fire(self, rule: Rule, env: Mapping[str, int]) -> Outcome:
+        """One rule. Raises Blocked, or Broken when a step's need is not met."""
+        view = ConcreteView(self.scope, self.cells)
+        rule.body(view, env)
+        return Outcome(view.commit(), rule.errno, view.seen, rule.name)
+
+    def call(self, graph: Graph, env: Mapping[str, object]) -> Outcome:
+        """A whole system call: the path of the graph whose guards hold.
+
+        `env` has `me`, one value per argument and, for the loop, the list `maps`. Raises Blocked
+        when it would have to wait (a lock, a grace period), Broken when a need is not met.
+        """
+        view = ConcreteView(self.scope, self.cells)
+        me = env["me"]
+        _begin(view, me)
+        turns = list(env.get("maps", ()))  # type: ignore[call-overload]
+        place, path = IDLE, list[Edge]()
+        while True:
+            edge = self._take(view, graph, place, dict(env), turns)
+            path.append(edge)
+            place = edge.target
+            if place == IDLE:
+                break
+        _finish(graph, view, me, _left_full(facts(graph), path[-1]))
+        errno = next((e.errno for e in path if e.errno), None)
+        return Outcome(view.commit(), errno, view.seen, graph.name)
+
+    def _take(
+        self, view: ConcreteView, graph: Graph, place: int, env: dict[str, object], turns: list[int]
+    ) -> Edge:
+        """Fires the edge that is enabled at this place (guards come before writes)."""
+        for edge in graph.out(place):
+            if edge.step.loop and graph.frame.owner == TASK:
+                if edge.leaves_loop == bool(turns):
+                    continue
+                if turns:
+                    env["map"] = turns[0]
+            before = dict(view.updates)
+            try:
+                edge.fire(view, env)  # type: ignore[arg-type]
+            except Blocked:
+                view.updates = before
+                continue
+            if edge.step.loop and not edge.leaves_loop and turns:
+                turns.pop(0)
+            return edge
+        raise Blocked
+
+    def adopt(self, outcome: Outcome, wanted: str = "") -> None:
+        """Make an outcome the state; objects born in it get names, `wanted` first."""
+        self.cells = outcome.cells
+        for n, kind in enumerate(self.scope.kinds, 1):
+            if n in self.objects or not self.get(s.LIFE_OF, n):
+                continue
+            if kind == "file":
+                number = 1 + sum(v.startswith("file ") for v in self.objects.values())
+                self.objects[n] = f"file {number}"
+            elif outcome.errno:
+                self.objects[n] = self._unused(f"{wanted or kind} (refused)")
+            else:
+                self.objects[n] = wanted or self._unused(f"{kind}_1")
+
+    def _unused(self, name: str) -> str:
+        taken = set(self.objects.values())
+        while name in taken:
+            stem, number = re.fullmatch(r"(.*?)(\d*)", name).groups()  # type: ignore[union-attr]
+            name = f"{stem}{int(number or 1) + 1}"
+        return name
+
+    def get(self, family: Family, *args: int) -> int:
+        """A cell of the current state."""
+        return int(ConcreteView(self.scope, self.cells).get(family, *args))
+
+    # -- internal work -----------------------------------------------------------------------
+
+    def enabled(self, rules: list[Rule]) -> list[tuple[Rule, dict[str, int]]]:
+        """All instances of the rules that can fire now."""
+        found = []
+        for rule in rules:
+            envs: list[dict[str, int]] = [{}]
+            for p in rule.params:
+                envs = [{**e, p.name: x} for e in envs for x in self.scope.domain(p.sort, p.kind)]
+            for env in envs:
+                try:
+                    self.fire(rule, env)
+                except Blocked:
+                    continue
+                except Broken:
+                    pass
+                found.append((rule, env))
+        return found
+
+    # -- documents ---------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """The state as the picture shows it."""
+        families = {f.name: f for f in self.system.families}
+        objects = {name: self._object(n) for n, name in self.objects.items()}
+        slots = []
+        for key, value in sorted(self.cells.items(), key=str):
+            family = families.get(str(key[0]))
+            if family and family.slot:
+                slots.append(self._slot(family, [int(str(k)) for k in key[1:]], value))
+        runs: dict[int, str] = {0: "idle", RUN.running: "running"}
+        processes = {
+            n: runs.get(self.get(s.RUN_OF, i), "exited") for i, n in enumerate(self.procs, 1)
+        }
+        cpus = {
+            f"cpu{c - 1}": self.objects.get(self.get(s.RUNNING, c)) for c in range(1, CPUS + 1)
+        }
+        return State(objects=objects, processes=processes, cpus=cpus, slots=slots)  # type: ignore[arg-type]
+
+    def _slot(self, family: Family, args: list[int], value: int) -> Slot:
+        owner = self.name(family.args[0], args[0])
+        owner = f"call by {owner}" if family.args[0] == TASK else owner
+        key = ""
+        if len(args) > 1:
+            key = str(args[1] + FIRST_FD - 1) if family == s.FD_SLOT else str(args[1])
+        held = "counted" if family.counted else "reader" if family == s.RUNNING else "uncounted"
+        points = self.name(OBJ, value)
+        return Slot(slot=family.name, owner=owner, key=key, points=points, held=held)  # type: ignore[arg-type]
+
+    def _object(self, n: int) -> ObjectState:
+        kind = self.scope.kinds[n - 1]
+        waits = [f"cpu{c - 1}" for c in range(1, CPUS + 1) if self.get(s.GP_OBJ, n, c)]
+        return ObjectState(
+            kind=kind,
+            life=LIFE.names[self.get(s.LIFE_OF, n)],  # type: ignore[arg-type]
+            refcnt=self.get(s.REFCNT, n),
+            usercnt=self.get(s.USERCNT, n) if kind == "map" else None,
+            waits_for=waits,
+            note=self._note(n, kind),
+        )
+
+    def _note(self, n: int, kind: str) -> str:
+        """What a dying object does next, in the words of its release path."""
+        place = self.get(s.AT, n)
+        graph = self.system.releases[kind]
+        return next((e.step.words for e in graph.edges if e.source == place != 0), "")
+
+    def settled(self) -> Settled:
+        """The comparable part of the state; call it on a settled world."""
+        live = [n for n in self.objects if self.get(s.LIFE_OF, n) == LIFE.live]
+        kinds = {n: self.scope.kinds[n - 1] for n in live}
+        maps = {
+            self.objects[n]: (self.get(s.REFCNT, n), self.get(s.USERCNT, n))
+            for n in live if kinds[n] == "map"
+        }  # fmt: skip
+        progs = {self.objects[n]: self.get(s.REFCNT, n) for n in live if kinds[n] == "prog"}
+        hooks = {}
+        for n in live:
+            if kinds[n] in self.system.targets:
+                prog = self.get(self.system.entry, n)
+                hooks[self.objects[n]] = [self.objects[prog]] if prog else []
+        return Settled(maps=maps, progs=progs, fds=self._descriptors(), hooks=hooks)
+
+    def _descriptors(self) -> dict[str, dict[str, tuple[str, str, int]]]:
+        found: dict[str, dict[str, tuple[str, str, int]]] = {}
+        for key, file in sorted(self.cells.items(), key=str):
+            if key[0] != s.FD_SLOT.name:
+                continue
+            process, number = int(str(key[1])), int(str(key[2]))
+            o = self.get(s.FILE_OBJ, file)
+            row = (self.scope.kinds[o - 1], self.objects[o], self.get(s.REFCNT, file))
+            found.setdefault(self.procs[process - 1], {})[str(number + FIRST_FD - 1)] = row
+        return found
