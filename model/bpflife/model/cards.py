@@ -15,7 +15,6 @@ from .documents import Document, Line, Name, Text
 
 Steps = Annotated[list[Any], Field(min_length=1, max_length=40)]
 ArgKind = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,29}$|^KIND$")]
-ON_DEATH = "on_target_death"
 
 
 class Operation(Document):
@@ -42,6 +41,16 @@ class Operation(Document):
             check_step(step, number)
         return steps
 
+    @field_validator("args")
+    @classmethod
+    def _own_names(cls, args: dict[str, str]) -> dict[str, str]:
+        for name in RESERVED & set(args):
+            raise ValueError(f"`{name}` has a meaning of its own; call the argument otherwise")
+        return args
+
+
+RESERVED = {"me", "by", "do", "say", "errno", "type", "rule", "api", "as", "name", "entry", "dir"}
+
 
 def check_step(step: Any, number: int) -> None:
     """A step is a line, or one line with an undo list; ValueError says what it is instead."""
@@ -59,7 +68,7 @@ class Target(Document):
     """What the hook belongs to. `held_by`: what keeps the target alive: an open file (it dies
     with the last descriptor) or a directory (it dies when somebody removes it)."""
 
-    kind: Name
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,29}$")]
     held_by: Literal["file", "directory"]
     made_by: Name
     removed_by: Name
@@ -67,8 +76,8 @@ class Target(Document):
     @field_validator("kind")
     @classmethod
     def _own_kind(cls, kind: str) -> str:
-        if kind in ("file", "map", "prog"):
-            raise ValueError(f"`{kind}` is not a hook target: it is a kind of object itself")
+        if kind in ("file", "map", "prog", "fd", "path", "maps", "any"):
+            raise ValueError(f"`{kind}` is not a hook target: the word has a meaning of its own")
         return kind
 
 

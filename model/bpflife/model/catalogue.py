@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .cards import AttachCard
 from .documents import InputError, Scenario, parse_document, read_text
+from .properties import CATALOGUE
 from .system import System
 
 
@@ -22,8 +23,8 @@ def _names(folder: str) -> list[str]:
 
 
 def card_names() -> list[str]:
-    """The cards that ship with the product."""
-    return _names("cards")
+    """The cards that ship with the product: those of Linux, then the proposals."""
+    return sorted(_names("cards"), key=lambda name: (name.startswith("bad_"), name))
 
 
 def story_names() -> list[str]:
@@ -43,6 +44,10 @@ def load_card(name: str) -> AttachCard:
         return _shipped_card(name)
     if "/" in name or name.endswith((".yaml", ".yml")):
         card = parse_document(AttachCard, read_text(Path(name)), name)
+        for asked in card.expect:
+            if asked not in CATALOGUE:
+                known = ", ".join(CATALOGUE)
+                raise InputError(f"{name}: expect: no property `{asked}`; there are {known}")
         try:
             System([card])
         except InputError as e:

@@ -35,9 +35,7 @@ class Scope:
         """The entities of a sort; of one kind (or several, `a|b`) for objects."""
         if sort == OBJ:
             wanted = kind.split("|") if kind else None
-            return [
-                i for i, k in enumerate(self.kinds, 1) if wanted is None or k in wanted
-            ]
+            return [i for i, k in enumerate(self.kinds, 1) if wanted is None or k in wanted]
         if sort == TASK:
             return range(1, len(self.table) + 1)
         if sort == BOOL:

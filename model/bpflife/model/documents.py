@@ -152,6 +152,38 @@ class Trace(Document):
 
 
 # ---------------------------------------------------------------------------------------------
+# Comparison: model and kernel side by side
+
+
+class Compared(Document):
+    """One step on both sides. `kernel` is None where the step is the model's alone (an event
+    enters a program: nobody can hold a CPU there); then it does not count as a disagreement."""
+
+    step: str = Field(description="the step in words, as the scenario has it")
+    model: Settled
+    kernel: Settled | None = None
+    model_errno: str | None = None
+    kernel_errno: str | None = None
+    differences: list[str] = Field(default=[], description="what differs, in words")
+
+
+class Comparison(Document):
+    """A scenario played by the model and by the running kernel. `why_not`: bpf(2) is refused
+    here, and by what; then there are no rows."""
+
+    version: Literal[1] = 1
+    scenario: str
+    kernel: str = Field(default="", description="release of the running kernel")
+    why_not: str = ""
+    rows: list[Compared] = []
+
+    @property
+    def differences(self) -> list[str]:
+        """Every difference, with the number of its step."""
+        return [f"step {n}: {d}" for n, row in enumerate(self.rows, 1) for d in row.differences]
+
+
+# ---------------------------------------------------------------------------------------------
 # Verdict: what was shown
 
 Word = Literal[
@@ -164,6 +196,15 @@ Word = Literal[
     "DOES NOT APPLY",
     "UNDECIDED",
 ]
+
+
+def scope_words(scope: dict[str, int]) -> str:
+    """A scope in words: `2 processes, 1 hook`."""
+    one = {"processes": "process"}
+    return ", ".join(
+        f"{n} {what if n != 1 else one.get(what, what.removesuffix('s'))}"
+        for what, n in scope.items()
+    )
 
 
 class Verdict(Document):
@@ -195,7 +236,7 @@ class Verdict(Document):
 
     def headline(self) -> str:
         """The verdict in its exact words, with scope and depth filled in."""
-        scope = ", ".join(f"{n} {what}" for what, n in self.scope.items())
+        scope = scope_words(self.scope)
         if self.word == "NO VIOLATION up to depth k in scope S":
             return f"NO VIOLATION up to depth {self.depth} in scope ({scope})"
         return self.word.replace("scope S", f"scope ({scope})")
@@ -206,19 +247,78 @@ class Verdict(Document):
 
 D = TypeVar("D", bound=BaseModel)
 
+MAX_DEPTH = 16  # a card's undo lists are at depth 7
+MAX_SCALAR = 3000  # more than the longest field; a number of so many digits still prints
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+RESOLVER: Any = yaml.resolver.Resolver()
+
 
 def _parse(text: str, origin: str) -> dict[str, Any]:
+    """The fields of a YAML text, refused where YAML does more than write fields down.
+
+    Aliases can make a small file huge or endless, a second value for a key silently wins, and
+    deep nesting overflows the stack of whoever walks it: all three are seen on the event stream,
+    before anything is built.
+    """
     try:
-        data = yaml.safe_load(text)
+        problem = _refused(text)
+        data = None if problem else yaml.load(text, Loader=LOADER)
+    except yaml.reader.ReaderError as e:
+        raise InputError(f"{origin}: not YAML: {e.reason}") from None
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         line = f":{mark.line + 1}" if mark else ""
         raise InputError(f"{origin}{line}: not YAML: {e.problem or e.context}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise InputError(f"{origin}: not YAML: {str(e).splitlines()[0][:120]}") from None
+    if problem:
+        raise InputError(f"{origin}:{problem}")
     if not isinstance(data, dict):
         raise InputError(f"{origin}: expected fields (`name: value`), found {_kind(data)}")
     return data
+
+
+def _refused(text: str) -> str:
+    """`LINE: why` for the first thing in a YAML text that a document can't have; or nothing."""
+    around: list[set[str] | None] = []  # mappings (their keys so far) and lists (None) around here
+    is_key = [False]  # per level: is the next node there a key?
+    for event in yaml.parse(text, Loader=LOADER):
+        line = event.start_mark.line + 1 if event.start_mark else 1
+        if isinstance(event, yaml.CollectionEndEvent):
+            around.pop()
+            is_key.pop()
+        if not isinstance(event, yaml.NodeEvent):
+            continue
+        if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
+            return f"{line}: anchors and aliases (`&{event.anchor}`) are not for documents"
+        keys = around[-1] if around else None
+        key = is_key[-1] and keys is not None
+        is_key[-1] = keys is not None and not key
+        if key and keys is not None and (problem := _refused_key(event, keys)):
+            return f"{line}: {problem}"
+        if isinstance(event, yaml.ScalarEvent) and len(event.value) > MAX_SCALAR:
+            return f"{line}: a value of {len(event.value):,} characters; {MAX_SCALAR:,} at most"
+        if isinstance(event, yaml.CollectionStartEvent):
+            mapping = isinstance(event, yaml.MappingStartEvent)
+            around.append(set() if mapping else None)
+            is_key.append(mapping)
+            if len(around) > MAX_DEPTH:
+                return f"{line}: nested more than {MAX_DEPTH} deep"
+    return ""
+
+
+def _refused_key(event: yaml.NodeEvent, keys: set[str]) -> str:
+    """Why this can't be the name of a field beside `keys`, to which it is added; or nothing."""
+    if not isinstance(event, yaml.ScalarEvent):
+        return "a list or fields where the name of a field should be"
+    name = event.value
+    tag = RESOLVER.resolve(yaml.ScalarNode, name, event.implicit)
+    if event.tag is not None or tag != RESOLVER.DEFAULT_SCALAR_TAG:
+        return f"{name[:60]}: YAML reads this as something else than the name of a field"
+    if name in keys:
+        return f"{name[:60]}: this field is there twice"
+    keys.add(name)
+    return ""
 
 
 def _kind(data: object) -> str:
@@ -227,25 +327,27 @@ def _kind(data: object) -> str:
 
 
 def line_of(text: str, path: tuple[int | str, ...]) -> int | None:
-    """Line (from 1) of the field at `path` in a YAML text, or of its nearest parent."""
+    """Line (from 1) of the field at `path` in a YAML text, or of its nearest parent.
+
+    Parts that the text does not have (a missing field, the name of a union's member in an error
+    of pydantic) are passed over.
+    """
     try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.YAMLError:
+        node = yaml.compose(text, Loader=LOADER)
+    except (yaml.YAMLError, ValueError, RecursionError):
         return None
     line = None
     for part in path:
-        found = None
         if isinstance(node, yaml.MappingNode):
             for key, value in node.value:
                 if key.value == str(part):
-                    line, found = key.start_mark.line + 1, value
+                    line, node = key.start_mark.line + 1, value
+                    break
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
-            if part < len(node.value):
-                found = node.value[part]
-                line = found.start_mark.line + 1
-        if found is None:
-            break
-        node = found
+            if not 0 <= part < len(node.value):
+                break
+            node = node.value[part]
+            line = node.start_mark.line + 1
     return line
 
 
@@ -281,11 +383,13 @@ def parse_document(kind: type[D], text: str, origin: str) -> D:
 def read_text(path: Path) -> str:
     """The text of a small file; InputError if it is missing, too large or not text."""
     try:
-        if path.stat().st_size > MAX_BYTES:
-            size = path.stat().st_size
+        with path.open("rb") as file:  # not by stat: a pipe or a device has no size
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            size = max(path.stat().st_size, len(data))
             raise InputError(f"{path}: {size:,} bytes; a document has at most {MAX_BYTES:,}")
-        return path.read_text(encoding="utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file (UTF-8)") from None
-    except OSError as e:
-        raise InputError(f"{path}: {e.strerror or e}") from None
+    except (OSError, ValueError) as e:
+        raise InputError(f"{path}: {getattr(e, 'strerror', None) or e}") from None

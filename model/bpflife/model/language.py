@@ -7,7 +7,6 @@ Derived from the operations of a system (linux.yaml and the cards), so nothing i
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,12 +22,13 @@ PIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 @dataclass(frozen=True)
 class Arg:
     """An argument of a step. `kind`: "name" (of a new object), "fd" (a descriptor, by the name
-    that it was given), "target" (a hook target, by name), "path", "maps", "type", "process",
-    "cpu", "rule" or "any"."""
+    that it was given), "target" (a hook target, by name; of the kind `of`, if said), "path",
+    "maps", "type", "process", "cpu", "rule" or "any"."""
 
     name: str
     kind: str
     optional: bool = False
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,8 @@ class StepSpec:
         """`do: attach, by: PROCESS, to: ...` in one line."""
         parts = [f"do: {self.do}"]
         parts += ["by: PROCESS"] if self.actor == "process" else []
-        parts += [f"[{a.name}: {a.kind}]" if a.optional else f"{a.name}: {a.kind}" for a in self.args]
+        for a in self.args:
+            parts.append(f"[{a.name}: {a.kind}]" if a.optional else f"{a.name}: {a.kind}")
         return ", ".join(parts)
 
 
@@ -66,7 +67,7 @@ def _arg(name: str, kind: str, system: System) -> Arg:
     if kind in ("fd", "path", "maps"):
         return Arg(name, kind, optional=kind == "maps")
     if kind in system.targets and system.targets[kind].target.held_by == "directory":
-        return Arg(name, "target")
+        return Arg(name, "target", of=kind)
     return Arg(name, "fd")
 
 
@@ -91,7 +92,8 @@ def specs(system: System) -> list[StepSpec]:
         card = system.cards.get(api)
         if card and short == "attach" and card.operations.replace == "attach":
             found.append(_spec("replace", full, op, system, api))
-    return [*found, *WORLD]
+    hooks = bool(system.targets)  # without a hook no event runs anything
+    return [*found, *(w for w in WORLD if hooks or w.actor != "cpu")]
 
 
 class Language:
@@ -106,7 +108,8 @@ class Language:
         found = [x for x in self.specs if x.do == step.do]
         if not found:
             known = ", ".join(dict.fromkeys(x.do for x in self.specs))
-            raise InputError(f"{where}: do: no step `{step.do}`{self._card_hint(step)}; there are: {known}")
+            hint = self._card_hint(step)
+            raise InputError(f"{where}: do: no step `{step.do}`{hint}; there are: {known}")
         if found[0].api:
             found = self._by_api(found, step, where)
         spec = found[0]
@@ -170,6 +173,13 @@ def where(scenario: Scenario, number: int) -> str:
     return f"{scenario.scenario}: step {number + 1}"
 
 
-def names_of(specs_: Sequence[StepSpec]) -> list[str]:
-    """The step names, once each."""
-    return list(dict.fromkeys(s.do for s in specs_))
+def new_label(spec: StepSpec, step: Step) -> str:
+    """The scenario's name for the descriptor that a step returns: as it says, else the new
+    object's name, the path's, or the old descriptor's with a 2; "" when it returns none."""
+    arg = next((a for a in spec.args if a.kind == "newfd"), None)
+    if arg is None:
+        return ""
+    said = step.args.get(arg.name)
+    name = next((step.args[a.name] for a in spec.args if a.kind == "name"), None)
+    path = str(step.args.get("path", "")).removeprefix(BPFFS)
+    return str(said or name or path or f"{step.args.get('fd')}2").lower()

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from . import state as s
-from .operations import IDLE, Rule
-from .state import View
+from .graphs import IDLE
+from .rules import Rule
+from .state import Family, View
 from .system import System
 from .values import (
     CPU,
@@ -26,7 +27,6 @@ from .values import (
     TASK,
     And,
     Implies,
-    Not,
     Or,
     Sort,
     Value,
@@ -39,13 +39,20 @@ from .values import (
 
 @dataclass(frozen=True)
 class Invariant:
-    """`body(view, *xs)` holds for all entities xs of the sorts (none excluded). `place`: it only
-    speaks of tasks at this place of a call (an engine may skip steps that lead elsewhere)."""
+    """`body(view, *xs)` holds for all entities xs of the sorts (none excluded).
+
+    `place`: it only speaks of tasks at this place of a call (an engine may skip steps that lead
+    elsewhere). `kinds`: of its object, when it speaks of no other. `wrong`: what to say where it
+    is false; `{x}` is the entity, `{refcnt}`, `{usercnt}`, `{holders}`, `{users}`, `{life}` and
+    `{prog}` (what it runs) are of it.
+    """
 
     name: str
     sorts: tuple[Sort, ...]
     body: Callable[..., Value]
     place: int | None = None
+    kinds: tuple[str, ...] = ()
+    wrong: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Property:
     """One question of a reviewer.
 
     `form`: "state", "step" (of `operation`), "end" or "needs" (every step finds what it needs).
-    `unbounded`: there is a statement for any number of objects. `sources`: who asked it, and why.
+    `sources`: who asked it, and why.
     """
 
     name: str
@@ -62,11 +69,10 @@ class Property:
     form: str
     invariants: Callable[[System], list[Invariant]]
     operation: str = ""
-    unbounded: bool = True
     sources: tuple[str, ...] = ()
 
     def applies(self, system: System, api: str) -> str:
-        """"" when the property applies to the card, else the field that makes it not apply."""
+        """ "" when the property applies to the card, else the field that makes it not apply."""
         if self.operation and getattr(system.cards[api].operations, self.operation) is None:
             return f"operations.{self.operation}: the card has none"
         return ""
@@ -76,39 +82,74 @@ class Property:
 # counts
 
 
-def exact(system: System) -> Invariant:
-    """refcnt is the number of counted slots that point at the object."""
+def exact(system: System, kind: str) -> Invariant:
+    """refcnt is the number of counted slots that point at an object of this kind."""
     return Invariant(
-        "refcnt = holders",
+        f"refcnt of a {kind} = holders",
         (OBJ,),
-        lambda k, o: k.same(k.get(s.REFCNT, o), k.holders(system.counted, o)),
+        lambda k, o: Implies(
+            k.kind(o, kind),
+            k.same(k.get(s.REFCNT, o), k.holders(system.holder_families(kind), o)),
+        ),
+        kinds=(kind,),
+        wrong="{x}: refcnt is {refcnt}, but the number of places that hold it is {holders}",
     )
 
 
 def user_exact(system: System) -> Invariant:
     """usercnt is the number of open files and pins of a map."""
     return Invariant(
-        "usercnt = user holders",
+        "usercnt of a map = user holders",
         (OBJ,),
         lambda k, o: Implies(
             k.kind(o, "map"), k.same(k.get(s.USERCNT, o), k.holders(system.user, o))
         ),
+        kinds=("map",),
+        wrong="{x}: usercnt is {usercnt}, but the number of its users is {users}",
     )
 
 
-def live_is_counted(_: System) -> Invariant:
+def live_is_counted(kind: str) -> Invariant:
     """Live exactly when the count is above zero: nothing with a count is dying or freed."""
 
     def body(k: View, o: Value) -> Value:
         counted = at_least(k.get(s.REFCNT, o), 1)
-        return And(Implies(k.live(o), counted), Implies(counted, k.live(o)))
+        same = And(Implies(k.live(o), counted), Implies(counted, k.live(o)))
+        return Implies(k.kind(o, kind), same)
 
-    return Invariant("live = count above zero", (OBJ,), body)
+    name = f"a {kind} lives = its count is above zero"
+    return Invariant(name, (OBJ,), body, kinds=(kind,), wrong="{x} is {life} with refcnt {refcnt}")
+
+
+def points_at(system: System, family: Family) -> Invariant:
+    """The slots of a family point at objects of its kinds: nobody else is a holder."""
+    kinds = system.targets_of(family)
+
+    def body(k: View, *args: Value) -> Value:
+        o = k.get(family, *args)
+        return Or(eq(o, NONE), k.kind(o, *kinds))
+
+    name = f"{family.name} points at {' or '.join(kinds)}"
+    return Invariant(name, family.args, body, wrong=f"{{x}}: not so: {name}")
+
+
+def freed_is_empty(family: Family) -> Invariant:
+    """A freed object's slots hold nothing: what it still held would never be given back."""
+
+    def body(k: View, o: Value, *rest: Value) -> Value:
+        return Implies(eq(k.get(s.LIFE_OF, o), LIFE.freed), eq(k.get(family, o, *rest), NONE))
+
+    name = f"a freed object has no {family.name}"
+    return Invariant(name, family.args, body, wrong="{x} is freed, and what it held is leaked")
 
 
 def counts(system: System) -> list[Invariant]:
-    """The three invariants of reference counting."""
-    return [exact(system), user_exact(system), live_is_counted(system)]
+    """The invariants of reference counting, kind by kind."""
+    found = [user_exact(system)]
+    for kind in system.kinds:
+        found += [exact(system, kind), live_is_counted(kind)]
+    found += [points_at(system, f) for f in system.counted if system.targets_of(f)]
+    return found + [freed_is_empty(f) for f in system.counted if f.args[0] == OBJ]
 
 
 # ---------------------------------------------------------------------------------------------
@@ -125,11 +166,13 @@ def reachable(system: System) -> list[Invariant]:
         "a hook's program is not freed",
         (OBJ,),
         lambda k, t: Implies(k.live(t), _not_freed(k, k.get(system.entry, t))),
+        wrong="{x} still points at {prog}, which is freed: the next event runs freed memory",
     )
     by_cpu = Invariant(
         "a running program is not freed",
         (CPU,),
         lambda k, c: _not_freed(k, k.get(s.RUNNING, c)),
+        wrong="{x} is inside {prog}, which is freed",
     )
     return [by_hook, by_cpu]
 
@@ -167,7 +210,10 @@ def internal(rules: list[Rule]) -> list[Rule]:
 def attached(system: System) -> Invariant:
     """Nothing is attached."""
     return Invariant(
-        "nothing is attached", (OBJ,), lambda k, t: eq(k.get(system.entry, t), NONE)
+        "nothing is attached",
+        (OBJ,),
+        lambda k, t: eq(k.get(system.entry, t), NONE),
+        wrong="every process is gone, nothing is pinned, and {prog} is still attached to {x}",
     )
 
 
@@ -182,7 +228,8 @@ CATALOGUE: dict[str, Property] = {
             "count-equals-holders",
             "the count is the number of holders",
             "The count of every object equals the number of places that hold it; so a freed "
-            "object has no holders, and nothing that has a count is freed.",
+            "object has no holders, and nothing that has a count is freed. What is freed holds "
+            "nothing any more.",
             "state",
             counts,
             sources=("kernel/bpf/syscall.c: bpf_map_inc, bpf_map_put, bpf_prog_inc (6.12)",),
@@ -225,5 +272,3 @@ CATALOGUE: dict[str, Property] = {
         ),
     )
 }
-
-__all__ = ["CATALOGUE", "Invariant", "Not", "Property"]

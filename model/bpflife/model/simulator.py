@@ -1,7 +1,6 @@
 """The simulator: plays a scenario on the rules and writes down what happened (a `Trace`).
 
     trace = play(scenario)            # every step, with the kernel's own work in between
-    nexts = choices(scenario)         # what can happen after it
 
 Nothing here knows a rule: calls run along their step graph, internal work is whatever rule marked
 internal can fire.
@@ -16,15 +15,17 @@ from typing import Any
 
 from . import state as s
 from .catalogue import system_for
-from .concrete import Blocked
+from .concrete import LIMIT, Blocked
 from .documents import InputError, Scenario, Step, Trace, TraceStep, Violation
-from .language import BPFFS, Arg, Language, StepSpec, where
-from .operations import Rule
+from .language import BPFFS, WORD, Arg, Language, StepSpec, check_value, new_label, where
+from .rules import Rule
 from .state import Broken
+from .steps import Param
 from .system import System
-from .values import CPU, FD, LIFE, OBJ, PATH, PROC, RUN, TASK
+from .values import CPU, FD, OBJ, PATH, PROC, RUN, TASK
 from .world import FIRST_FD, Outcome, World
 
+MAX_PROCESSES = 64
 MAX_INTERNAL = 500  # internal work after one step; it terminates, this catches a broken card
 
 
@@ -47,7 +48,7 @@ class Player:
     def __post_init__(self) -> None:
         self.world = World(self.system)
         self.language = Language(self.system)
-        self.rules = {r.name: r for r in self.system.rules()}
+        self.rules = self.system.all_rules()
         self.internal = [r for r in self.rules.values() if r.internal]
         self.states = [self.world.state()]
         self.violation: Violation | None = None
@@ -57,6 +58,7 @@ class Player:
     def play(self, step: Step, at: str, settle: bool) -> None:
         """One step, then the kernel's own work. InputError if it can't be done here."""
         spec = self.language.spec(step, at)
+        mine = len(self.steps)
         try:
             if spec.do == "fire":
                 self._fire_named(step, at)
@@ -65,16 +67,20 @@ class Player:
             else:
                 self._world_step(spec, step, at)
         except Broken as e:
-            broken = f"a step of {step.do} can't run: {e} does not hold"
-            self.violation = Violation(
-                property="no-broken-step", at=len(self.states) - 1, sentence=broken
-            )
+            self.break_off(step.by or "the kernel", spec.rule or step.do, e)
             return
         if settle:
             self.settle()
         settled = self._settled_copy()
-        last = next(i for i in reversed(range(len(self.steps))) if not self.steps[i].internal)
-        self.steps[last] = self.steps[last].model_copy(update={"settled": settled.settled()})
+        self.steps[mine] = self.steps[mine].model_copy(update={"settled": settled.settled()})
+
+    def break_off(self, actor: str, rule: str, why: Broken) -> None:
+        """A step found less than it needs: the end of the play, and a violation."""
+        self.violation = Violation(
+            property="no-broken-step",
+            at=len(self.states) - 1,
+            sentence=f"{actor} in {rule}: `{why}` is not so here",
+        )
 
     def _settled_copy(self) -> World:
         twin = self.world.copy()
@@ -92,7 +98,7 @@ class Player:
             if not ready:
                 return
             rule, env = ready[0]
-            self._record(rule, env, self.world.fire(rule, env), "", None)
+            self.record(rule, env, self.world.fire(rule, env), "", None)
         raise InputError(f"internal work does not end ({rule.name} again and again)")
 
     # -- calls ---------------------------------------------------------------------------------
@@ -111,13 +117,15 @@ class Player:
         try:
             outcome = world.call(self.system.graphs[spec.rule], env)
         except Blocked:
+            if world.scope.sizes.get(FD, 0) >= LIMIT:
+                raise InputError(f"{at}: the model has at most {LIMIT} descriptors") from None
             raise InputError(f"{at}: {step.do} has to wait here, and nothing will end it") from None
-        self._bind(spec, step, outcome, wanted, at)
+        self._bind(spec, step, outcome)
         world.adopt(outcome, wanted)
         words = self._call_words(spec, step, outcome)
         sentence = fill(self.system.operations[spec.rule].sentence, words)
         if outcome.errno:
-            sentence = f"{step.by}: {spec.title} is refused with {outcome.errno}; nothing changes"
+            sentence = f"{step.by}: {spec.title} is refused with {outcome.errno}"
         args = {k: str(v) for k, v in step.args.items()}
         self._append(
             TraceStep(
@@ -155,8 +163,10 @@ class Player:
                 raise InputError(f"{at}: {arg.name}: no process `{value}` has acted before")
             return self.world.process(value)
         n = self.world.object_named(value)
-        if not n or self.world.scope.kinds[n - 1] not in self.system.targets:
-            raise InputError(f"{at}: {arg.name}: no hook `{value}` was made before")
+        kind = self.world.scope.kinds[n - 1] if n else ""
+        if kind not in self.system.targets or (arg.of and kind != arg.of):
+            what = (arg.of or "hook").replace("_", " ")
+            raise InputError(f"{at}: {arg.name}: no {what} `{value}` was made before")
         return n
 
     def _fd(self, step: Step, name: str, field_: str, at: str) -> int:
@@ -173,18 +183,16 @@ class Player:
             raise InputError(f"{at}: cpu: one of {', '.join(cpus)}")
         return cpus[name]
 
-    def _bind(self, spec: StepSpec, step: Step, outcome: Outcome, wanted: str, at: str) -> None:
+    def _bind(self, spec: StepSpec, step: Step, outcome: Outcome) -> None:
         """The scenario's name for the descriptor that the call returned (0: it failed)."""
-        arg = next((a for a in spec.args if a.kind == "newfd"), None)
-        if arg is None or step.by is None:
+        label = new_label(spec, step)
+        if not label or step.by is None:
             return
-        default = wanted or str(step.args.get("path", "")).removeprefix(BPFFS) or f"{step.args.get('fd')}2"
-        label = str(step.args.get(arg.name, default)).lower()
         number = 0 if outcome.errno else outcome.seen.get("fd number", 0)
         if number or (step.by, label) not in self.world.fds:
             self.world.fds[(step.by, label)] = number
 
-    # -- words -----------------------------------------------------------------------------------
+    # -- words ---------------------------------------------------------------------------------
 
     def _call_words(self, spec: StepSpec, step: Step, outcome: Outcome) -> dict[str, str]:
         world = self.world
@@ -212,27 +220,26 @@ class Player:
         n = self.world.fds.get((step.by or "", label), 0)
         return f"descriptor {n + FIRST_FD - 1} ({label})" if n else f"descriptor -1 ({label})"
 
-    def _strace(
-        self, spec: StepSpec, words: dict[str, str], step: Step, outcome: Outcome
-    ) -> str:
+    def _strace(self, spec: StepSpec, words: dict[str, str], step: Step, outcome: Outcome) -> str:
         if not spec.call:
             return ""
         numbers = {k: re.sub(r"descriptor (-?\d+).*", r"\1", v) for k, v in words.items()}
         for arg in spec.args:
             if arg.kind == "maps":
                 labels = step.args.get(arg.name, [])
-                fds = [self.world.fds.get((step.by or "", m), 0) + FIRST_FD - 1 for m in labels]
+                known = [self.world.fds.get((step.by or "", m), 0) for m in labels]
+                fds = [n + FIRST_FD - 1 if n else -1 for n in known]
                 numbers[arg.name] = f"[{', '.join(map(str, fds))}]"
         result = "0"
         if outcome.errno:
             result = f"-1 {outcome.errno}"
         elif "fd number" in outcome.seen:
             result = str(outcome.seen["fd number"] + FIRST_FD - 1)
-        if "new" not in numbers:
-            numbers["new"] = next((str(step.args[a.name]) for a in spec.args if a.kind == "name"), "")
+        made = [str(step.args[a.name]) for a in spec.args if a.kind == "name"]
+        numbers |= {"new": made[0]} if made else {}
         return f"{fill(spec.call, numbers)} = {result}"
 
-    # -- the world and single rules ----------------------------------------------------------------
+    # -- the world and single rules ------------------------------------------------------------
 
     def _world_step(self, spec: StepSpec, step: Step, at: str) -> None:
         names = {"process": "p", "cpu": "c", "hook": "hook"}
@@ -242,7 +249,7 @@ class Player:
             outcome = self.world.fire(rule, env)
         except Blocked:
             raise InputError(f"{at}: {self._why_not(spec, env)}") from None
-        self._record(rule, env, outcome, spec.call, step)
+        self.record(rule, env, outcome, spec.call, step)
 
     def _why_not(self, spec: StepSpec, env: Mapping[str, int]) -> str:
         """Why an event can't happen here, in words."""
@@ -273,15 +280,18 @@ class Player:
             outcome = self.world.fire(rule, env)
         except Blocked:
             raise InputError(f"{at}: rule: {name} can't fire here") from None
-        self._record(rule, env, outcome, "", step, str(step.args.get("name", "")))
+        self.record(rule, env, outcome, "", step, str(step.args.get("name", "")))
 
     def _entity(self, sort: Any, value: Any, at: str) -> int:
         text = str(value)
         if value is None:
             raise InputError(f"{at}: this field is missing")
         if sort in (TASK, PROC):
+            if not WORD.fullmatch(text) or len(self.world.procs) > MAX_PROCESSES:
+                raise InputError(f"{at}: no process `{text[:60]}`")
             return self.world.process(text)
         if sort == PATH:
+            check_value(Arg("", "path"), text, at)
             return self.world.path(text)
         if sort == CPU:
             return self._cpu(text, at)
@@ -295,26 +305,54 @@ class Player:
             return int(text)
         raise InputError(f"{at}: no {sort.name} `{text[:60]}`")
 
-    def _record(
+    def record(
         self, rule: Rule, env: Mapping[str, int], outcome: Outcome, call: str,
         step: Step | None, wanted: str = "",
     ) -> None:  # fmt: skip
         world = self.world
+        words = {p.name: self._word(p, env) for p in rule.params if p.name in env}
+        held = self._locals(rule, env)
         world.adopt(outcome, wanted)
-        words = {p.name: world.name(p.sort, env[p.name]) for p in rule.params if p.name in env}
         for key, n in outcome.seen.items():
             prefix, _, name = key.partition(".")
             if prefix in ("reg", "ptr", "dying"):
                 words.setdefault(name, world.name(OBJ, n))
-        words["actor"] = words.get("me", "")
-        actor = words["me"] if rule.actor == "task" else words.get("c", rule.actor)
+            elif key == self.system.dir.name:
+                words.setdefault("target", world.name(OBJ, n))
+        words = {**held, **words, "actor": words.get("me", "")}
+        if "fd number" in outcome.seen:
+            words["fd"] = world.name(FD, outcome.seen["fd number"])
+        actor = self.actor(rule, env)
         self._append(
             TraceStep(
                 rule=rule.name, actor=actor, args={k: v for k, v in words.items() if k in env},
                 sentence=fill(rule.words, words), say=(step.say or "") if step else "",
-                call=call, errno=outcome.errno, internal=rule.internal,
+                call=call, errno=outcome.errno, internal=rule.internal and step is None,
             )
         )  # fmt: skip
+
+    def _locals(self, rule: Rule, env: Mapping[str, int]) -> dict[str, str]:
+        """What the locals of a call, or of a dying object, hold before a step."""
+        graph = self.system.releases.get(rule.op) or self.system.graphs.get(rule.op)
+        families = graph.frame.registers if graph else {}
+        held = {name: self.world.get(f, env["me"]) for name, f in families.items()}
+        return {name: self.world.name(OBJ, n) for name, n in held.items() if n}
+
+    def actor(self, rule: Rule, env: Mapping[str, int]) -> str:
+        """Who takes a step: a task, a CPU, or the kernel."""
+        first = next((p for p in rule.params if p.name in ("me", "c")), None)
+        own = first is not None and rule.actor in ("task", "cpu")
+        return self.world.name(first.sort, env[first.name]) if own and first else rule.actor
+
+    def _word(self, p: Param, env: Mapping[str, int]) -> str:
+        """A parameter in words; a descriptor with what is behind it."""
+        world = self.world
+        text = world.name(p.sort, env[p.name])
+        if p.sort != FD:
+            return text
+        process = world.get(s.PROC_OF, env["me"]) if "me" in env else env["p"]
+        behind = world.get(s.FILE_OBJ, world.get(s.FD_SLOT, process, env[p.name]))
+        return f"{text} ({world.name(OBJ, behind)})" if behind else text
 
     def _append(self, step: TraceStep) -> None:
         self.steps.append(step)
@@ -342,132 +380,3 @@ def player(scenario: Scenario) -> Player:
 def play(scenario: Scenario) -> Trace:
     """The trace of a scenario. InputError if a step can't be understood or can't happen."""
     return player(scenario).trace()
-
-
-# ---------------------------------------------------------------------------------------------
-# what can happen next
-
-
-@dataclass(frozen=True)
-class Choice:
-    """A step that can happen now, ready to append to the scenario."""
-
-    step: Step
-    label: str
-    actor: str
-    errno: str | None = None
-
-
-def choices(scenario: Scenario, limit: int = 80) -> list[Choice]:
-    """The steps that can happen after a scenario, calls of processes first, then events, then
-    the kernel's own work (when the scenario is not settled by itself)."""
-    p = player(scenario)
-    found: list[Choice] = []
-    if p.violation:
-        return found
-    names = [n for n in p.world.procs if p.world.get(s.RUN_OF, p.world.process(n)) == RUN.running]
-    spare = next(n for n in ("loader", "admin", "other", "fourth", "fifth") if n not in p.world.procs)
-    for by in [*names, spare] if len(p.world.procs) < 4 else names:
-        found += _calls_of(p, by)
-    found += _events(p)
-    if not scenario.settle:
-        for rule, env in p.world.enabled([r for r in p.internal if r.actor != "cpu"]):
-            args = {q.name: _entity_text(p.world, q.sort, env[q.name]) for q in rule.params}
-            step = Step(do="fire", rule=rule.name, **args)  # type: ignore[arg-type]
-            words = {q.name: p.world.name(q.sort, env[q.name]) for q in rule.params}
-            found.append(Choice(step, fill(rule.words, words), "kernel"))
-    return found[:limit]
-
-
-def _entity_text(world: World, sort: Any, n: int) -> str:
-    return str(n + FIRST_FD - 1) if sort == FD else world.name(sort, n)
-
-
-def _calls_of(p: Player, by: str) -> list[Choice]:
-    found = []
-    for spec in p.language.specs:
-        if spec.actor != "process" or spec.do == "replace":
-            continue
-        for args in _arguments(p, spec, by):
-            step = Step(do=spec.do, by=by, **args)
-            errno = _errno_of(p, spec, step)
-            if errno is None:
-                continue
-            shown = ", ".join(
-                f"[{', '.join(v)}]" if isinstance(v, list) else str(v)
-                for k, v in args.items() if k != "api"
-            )  # fmt: skip
-            found.append(Choice(step, f"{spec.title}{f': {shown}' if shown else ''}", by))
-    return found
-
-
-def _errno_of(p: Player, spec: StepSpec, step: Step) -> str | None:
-    """"" when the call would succeed, None when it is refused or would wait."""
-    trial = Player.__new__(Player)
-    trial.system, trial.world, trial.language = p.system, p.world.copy(), p.language
-    trial.rules, trial.internal, trial.steps, trial.states = p.rules, p.internal, [], []
-    try:
-        trial._call(spec, step, "")
-    except InputError:
-        return None
-    except Broken:
-        return ""
-    return None if trial.steps[-1].errno else ""
-
-
-def _arguments(p: Player, spec: StepSpec, by: str) -> list[dict[str, Any]]:
-    """Sensible arguments: every open descriptor, every hook, every path and one new name."""
-    rows: list[dict[str, Any]] = [{"api": spec.api}] if spec.api else [{}]
-    for arg in spec.args:
-        if arg.optional and arg.kind != "maps":
-            if arg.kind == "type" and len(p.system.types.names) > 1:
-                rows = [{**r, "type": t} for r in rows for t in p.system.types.names]
-            continue
-        rows = [{**r, arg.name: v} for r in rows for v in _values(p, arg, by)]
-    return rows
-
-
-def _values(p: Player, arg: Arg, by: str) -> list[Any]:
-    world = p.world
-    mine = [
-        label for (owner, label), n in world.fds.items()
-        if owner == by and n and world.get(s.FD_SLOT, world.process(by), n)
-    ] if by in world.procs else []  # fmt: skip
-    if arg.kind == "name":
-        stem = {"map": "counts", "prog": "filter"}.get(arg.name, "hook")
-        taken = set(world.objects.values())
-        return [next(f"{stem}{n}" for n in range(1, 99) if f"{stem}{n}" not in taken)]
-    if arg.kind == "fd":
-        return mine
-    if arg.kind == "maps":
-        maps = [m for m in mine if _is_map(world, by, m)]
-        return [[], *[[m] for m in maps], *([maps] if len(maps) > 1 else [])]
-    if arg.kind == "path":
-        new = next(f"pin{n}" for n in range(1, 99) if f"pin{n}" not in world.paths)
-        return [*world.paths, new]
-    return [
-        world.objects[n] for n in world.objects
-        if world.scope.kinds[n - 1] in p.system.targets and world.get(s.LIFE_OF, n) == LIFE.live
-    ]  # fmt: skip
-
-
-def _is_map(world: World, by: str, label: str) -> bool:
-    file = world.get(s.FD_SLOT, world.process(by), world.fds[(by, label)])
-    o = world.get(s.FILE_OBJ, file)
-    return bool(o) and world.scope.kinds[o - 1] == "map"
-
-
-def _events(p: Player) -> list[Choice]:
-    found = []
-    kinds = [("kill", "process"), ("enter", "cpu"), ("leave", "cpu")]
-    for name, _ in kinds:
-        rule = p.rules.get(name)
-        if rule is None:
-            continue
-        for _, env in p.world.enabled([rule]):
-            words = {q.name: p.world.name(q.sort, env[q.name]) for q in rule.params}
-            fields = {"p": "process", "c": "cpu", "hook": "hook"}
-            args = {fields[k]: v for k, v in words.items()}
-            step = Step(do=name, **args)  # type: ignore[arg-type]
-            found.append(Choice(step, fill(rule.words, words), words.get("c", "world")))
-    return found

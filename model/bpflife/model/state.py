@@ -78,7 +78,7 @@ GP_OBJ = Family("gp", (OBJ, CPU), BOOL)
 GP_CALL = Family("call_gp", (TASK, CPU), BOOL)
 LOCK = Family("lock", (OBJ,), TASK)
 LOCK_SELF = Family("lock_self", (OBJ,), BOOL)
-TARGET = Family("ptr.target", (TASK,), OBJ)  # the hook target that a call works on: not counted
+TARGET = Family("on.target", (TASK,), OBJ)  # the hook target that a call is inside of: not counted
 
 
 PLACE = Sort("place")  # where a task is in its call; 0 is idle
@@ -96,7 +96,7 @@ class View(ABC):
 
     kind_names: Sequence[str]
 
-    # -- cells -----------------------------------------------------------------------------
+    # -- cells ---------------------------------------------------------------------------------
 
     @abstractmethod
     def get(self, family: Family, *args: Value) -> Value:
@@ -118,7 +118,7 @@ class View(ABC):
     def by_kind(self, o: Value, table: Sequence[tuple[str, int]], sort: Sort) -> Value:
         """The literal that stands beside the object's kind in the table, else 0."""
 
-    # -- guards ----------------------------------------------------------------------------
+    # -- guards --------------------------------------------------------------------------------
 
     @abstractmethod
     def when(self, guard: Value) -> None:
@@ -128,7 +128,7 @@ class View(ABC):
     def need(self, guard: Value, what: str) -> None:
         """This must hold here; a state in which it does not is a violation (see Broken)."""
 
-    # -- choice and quantifiers ------------------------------------------------------------
+    # -- choice and quantifiers ----------------------------------------------------------------
 
     @abstractmethod
     def lowest(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
@@ -148,7 +148,7 @@ class View(ABC):
     def same(self, value: Value, number: Value) -> Value:
         """Two counts are equal."""
 
-    # -- what all views share: the counting rules --------------------------------------------
+    # -- what all views share: the counting rules ----------------------------------------------
 
     def live(self, o: Value) -> Value:
         """The object can be found and used: its count has not reached zero."""
@@ -161,9 +161,7 @@ class View(ABC):
         self.need(Or(unless, at_least(count, 1)), "an increment finds a count above zero")
         self.set(REFCNT, (o,), If(unless, count, plus(count, 1)))
 
-    def drop(
-        self, o: Value, first: Sequence[tuple[str, int]], maybe: bool = False
-    ) -> None:
+    def drop(self, o: Value, first: Sequence[tuple[str, int]], maybe: bool = False) -> None:
         """refcnt - 1, and nothing else: the pointer that held it stays. At zero the object is
         dying and its release path starts at `first[kind]`. `maybe`: none is fine.
         (bpf_map_put, __bpf_prog_put, fput: kernel/bpf/syscall.c, fs/file_table.c, 6.12)"""
@@ -186,6 +184,7 @@ class View(ABC):
     def start_grace_period(self, waits: Family, owner: Value) -> None:
         """Wait for the readers that are inside now; later ones are not waited for.
         (call_rcu, synchronize_rcu: kernel/rcu/tree.c)"""
+
         def snapshot(old: Value, who: Value, cpu: Value) -> Value:
             return If(eq(who, owner), ne(self.get(RUNNING, cpu), NONE), old)
 
@@ -197,6 +196,4 @@ class View(ABC):
 
     def unlocked(self, target: Value) -> Value:
         """Nobody holds the target's lock."""
-        return And(
-            eq(self.get(LOCK, target), NONE), eq(self.get(LOCK_SELF, target), False)
-        )
+        return And(eq(self.get(LOCK, target), NONE), eq(self.get(LOCK_SELF, target), False))

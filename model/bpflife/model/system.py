@@ -1,7 +1,8 @@
 """A system: Linux plus some cards, compiled to families and rules. What every engine works on.
 
     system = System([card])
-    system.rules(review={"cgroup_legacy"})   # its operations in micro-steps, the others whole
+    system.rules()                             # micro-steps: what proofs are about
+    system.search_rules({"cgroup_legacy"})     # whole calls, and the card's also in micro-steps
 
 The order of assembly: kinds and families from the cards' targets, release graphs (what a dying
 object does), then one step graph for every operation of linux.yaml and of the cards.
@@ -18,20 +19,15 @@ from importlib import resources
 from . import state as s
 from .cards import AttachCard, Linux, Operation
 from .documents import InputError, parse_document
-from .operations import (
-    Graph,
-    Rule,
-    call_rules,
-    compile_graph,
-    micro_rules,
-    parse_step,
-    world_rules,
-)
+from .graphs import Graph, compile_graph, parse_step
+from .rules import Rule, call_rules, micro_rules, world_rules
 from .state import Family
-from .steps import Frame, StepError, registers_of
+from .steps import Frame, StepError
 from .values import OBJ, TASK, Sort
+from .vocabulary import registers_of
 
 BASE_KINDS = ("file", "map", "prog")
+ARG_KINDS = ("fd", "path", "maps", "map", "prog")
 MAX_MAPS = 2  # maps per program in whole-call rules that a search explores
 
 
@@ -52,9 +48,11 @@ class System:
 
     def __init__(self, cards: Sequence[AttachCard]) -> None:
         self.cards = {card.api: card for card in cards}
+        _check_apart(cards)
         self.targets = {card.target.kind: card for card in cards}
         self.kinds = (*BASE_KINDS, *self.targets)
-        self.types = Sort("program type", tuple(dict.fromkeys(c.program for c in cards)) or ("any",))
+        types = tuple(dict.fromkeys(c.program for c in cards)) or ("any",)
+        self.types = Sort("program type", types)
         self._families()
         self.first: list[tuple[str, int]] = []
         self.graphs: dict[str, Graph] = {}
@@ -70,7 +68,7 @@ class System:
             s.RELEASE_PLACE: 1 + sum(g.size for g in self.releases.values()),
         }
 
-    # -- families ----------------------------------------------------------------------------
+    # -- families ------------------------------------------------------------------------------
 
     def _families(self) -> None:
         hooks = tuple(self.targets)
@@ -97,12 +95,16 @@ class System:
         """The families of slots that hold references."""
         return [f for f in self.families if f.counted]
 
+    def holder_families(self, kind: str) -> list[Family]:
+        """The counted families whose slots can point at a kind (registers: at any)."""
+        return [f for f in self.counted if not self.targets_of(f) or kind in self.targets_of(f)]
+
     @property
     def user(self) -> list[Family]:
         """The families of slots that count as users of a map."""
         return [f for f in self.families if f.user]
 
-    # -- graphs ------------------------------------------------------------------------------
+    # -- graphs --------------------------------------------------------------------------------
 
     def _registers(self, steps: Iterable[object], prefix: str, sort: Sort) -> dict[str, Family]:
         found: dict[str, bool] = {}
@@ -119,7 +121,9 @@ class System:
             result[name] = family
         return result
 
-    def _frame(self, steps: Sequence[object], args: Mapping[str, str], own: str, ptype: int) -> Frame:
+    def _frame(
+        self, steps: Sequence[object], args: Mapping[str, str], own: str, ptype: int
+    ) -> Frame:
         task = not own
         sort = TASK if task else OBJ
         return Frame(
@@ -127,7 +131,8 @@ class System:
             at=s.PC if task else s.AT,
             gp=s.GP_CALL if task else s.GP_OBJ,
             args=args,
-            first=self.first,  # type: ignore[arg-type]  # filled below, read when rules run
+            first=self.first,  # filled below, read when rules run
+            kinds=self.kinds,
             registers=self._registers(steps, "reg" if task else "dying", sort),
             own=own,
             program_type=ptype,
@@ -150,6 +155,10 @@ class System:
     def _compile(self, name: str, steps: Sequence[object], args: Mapping[str, str], own: str,
                  base: int, origin: str, ptype: int) -> Graph:  # fmt: skip
         try:
+            for arg, kind in args.items():
+                if kind not in (*ARG_KINDS, *self.targets):
+                    known = ", ".join((*ARG_KINDS, *self.targets))
+                    raise StepError(f"args.{arg}: no kind `{kind}`; there are {known}")
             frame = self._frame(steps, args, own, ptype)
             return compile_graph(name, frame, steps, base)  # type: ignore[arg-type]
         except StepError as e:
@@ -170,37 +179,46 @@ class System:
         if how.remove:
             makers[card.target.removed_by] = how.remove
         for name, op in makers.items():
-            if name not in self.graphs:
-                self._add(name, _for_kind(op, card.target.kind), f"linux.yaml: {name}")
+            if name in self.graphs:
+                raise InputError(f"{card.api}: target: `{name}` is a system call already")
+            self._add(name, _for_kind(op, card.target.kind), f"linux.yaml: {name}")
         for name, op in card.own_operations().items():
             full = f"{card.api}.{name}"
             wanted = self.types.names.index(card.program)
             self._add(full, op, f"{card.api}: operations.{name}", wanted)
             self.reviewed[card.api].add(full)
 
-    # -- rules -------------------------------------------------------------------------------
+    # -- rules ---------------------------------------------------------------------------------
 
-    def rules(self, review: Iterable[str] | None = None) -> list[Rule]:
-        """The rules: micro-steps for the operations of the reviewed cards (None: for every
-        operation), whole calls for the others; release paths and the world always."""
-        micro = set(self.graphs) if review is None else {
-            op for api in review for op in self.reviewed[api]
-        }  # fmt: skip
+    def rules(self) -> list[Rule]:
+        """Every operation in micro-steps, release paths, the world: what proofs are about."""
+        found = [r for graph in self.graphs.values() for r in micro_rules(graph, "task")]
+        return found + self._own_rules()
+
+    def search_rules(self, review: Iterable[str]) -> list[Rule]:
+        """Every operation as a whole call; those of the reviewed cards in micro-steps too, so a
+        search interleaves them where that shows something and takes one step where it doesn't."""
         found: list[Rule] = []
         for name, graph in self.graphs.items():
-            if name in micro:
-                found += micro_rules(graph, "task")
-            else:
-                words = self.operations[name].sentence
-                found += call_rules(graph, "task", words, MAX_MAPS)
-        for graph in self.releases.values():
-            found += micro_rules(graph, "kernel")
-        return found + world_rules(self.entry, self.first, tuple(self.targets))
+            found += call_rules(graph, "task", self.operations[name].sentence, MAX_MAPS)
+        for name in [op for api in review for op in self.reviewed[api]]:
+            found += micro_rules(self.graphs[name], "task")
+        return found + self._own_rules()
+
+    def all_rules(self) -> dict[str, Rule]:
+        """Every rule by name, whole calls and micro-steps: what a trace can name."""
+        return {r.name: r for r in [*self.rules(), *self.search_rules(())]}
+
+    def _own_rules(self) -> list[Rule]:
+        releases = [r for g in self.releases.values() for r in micro_rules(g, "kernel")]
+        return releases + world_rules(self.entry, self.first, tuple(self.targets))
 
     def steps_of(self, api: str, operation: str) -> set[str]:
         """The graph names that make up an operation of a card (`replace: attach` is attach)."""
         spec = getattr(self.cards[api].operations, operation)
-        return {f"{api}.{spec}"} if isinstance(spec, str) else {f"{api}.{operation}"} if spec else set()
+        if isinstance(spec, str):
+            return {f"{api}.{spec}"}
+        return {f"{api}.{operation}"} if spec else set()
 
     def fingerprint(self) -> str:
         """A hash of everything that the rules are made of (not of the Python of the steps)."""
@@ -209,8 +227,20 @@ class System:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
+def _check_apart(cards: Sequence[AttachCard]) -> None:
+    """Each card has a kind of hook of its own: its death belongs to one card."""
+    owner: dict[str, str] = {}
+    for card in cards:
+        kind = card.target.kind
+        if kind in owner:
+            both = f"{owner[kind]} and {card.api}"
+            raise InputError(f"cards: {both} are both about a {kind}; take one of them")
+        owner[kind] = card.api
+
+
 def _for_kind(op: Operation, kind: str) -> Operation:
     """The operation of linux.yaml with the target's kind written in."""
+
     def fill(x: object) -> object:
         if isinstance(x, str):
             return x.replace("KIND", kind).replace("{kind}", kind.replace("_", " "))
@@ -219,4 +249,3 @@ def _for_kind(op: Operation, kind: str) -> Operation:
         return [fill(a) for a in x] if isinstance(x, list) else x
 
     return Operation.model_validate(fill(op.model_dump()))
-

@@ -13,7 +13,7 @@ name of an enumeration, False, the number 0. Reading at none gives the default, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 
@@ -159,6 +159,10 @@ def _terms(xs: Sequence[Value]) -> list[Term]:
     return [x for x in xs if isinstance(x, Term)]
 
 
+def _plain(xs: Sequence[Value]) -> list[Value]:
+    return [x for x in xs if not isinstance(x, Term)]
+
+
 def _boolean(x: Value) -> bool:
     if not isinstance(x, bool):
         raise MisuseError(f"{x!r} is not a truth value")
@@ -168,7 +172,7 @@ def _boolean(x: Value) -> bool:
 def And(*xs: Value) -> Value:
     """Conjunction; a Python bool when no argument is symbolic."""
     terms = _terms(xs)
-    plain = all([_boolean(x) for x in xs if not isinstance(x, Term)])
+    plain = all(list(map(_boolean, _plain(xs))))
     if not terms or not plain:
         return plain
     b = terms[0].backend
@@ -178,7 +182,7 @@ def And(*xs: Value) -> Value:
 def Or(*xs: Value) -> Value:
     """Disjunction; a Python bool when no argument is symbolic."""
     terms = _terms(xs)
-    plain = any([_boolean(x) for x in xs if not isinstance(x, Term)])
+    plain = any(list(map(_boolean, _plain(xs))))
     if not terms or plain:
         return plain
     b = terms[0].backend
@@ -223,9 +227,7 @@ def If(c: Value, a: Value, b: Value, sort: Sort | None = None) -> Value:
         raise MisuseError("If(symbolic, literal, literal) needs its sort")
     s = sort or known[0]
     backend = c.backend
-    return Term(
-        backend, s, backend.choose(c.payload, lift(backend, s, a), lift(backend, s, b))
-    )
+    return Term(backend, s, backend.choose(c.payload, lift(backend, s, a), lift(backend, s, b)))
 
 
 def plus(x: Value, n: int) -> Value:
@@ -238,14 +240,3 @@ def at_least(x: Value, n: int) -> Value:
     if isinstance(x, Term):
         return Term(x.backend, BOOL, x.backend.at_least(x.payload, n))
     return bool(x >= n)
-
-
-def pick(x: Value, table: Sequence[tuple[int, Value]], default: Value, sort: Sort) -> Value:
-    """The value beside `x` in a table of literals: a `match` that also works on terms."""
-    result = default
-    for key, value in table:
-        result = If(eq(x, key), value, result, sort)
-    return result
-
-
-Condition = Callable[..., Value]

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from . import state as s
 from .concrete import Blocked, Cells, ConcreteView, Scope
 from .documents import ObjectState, Settled, Slot, State
+from .graphs import IDLE, Edge, Graph, facts
 from .language import BPFFS
-from .operations import IDLE, Edge, Graph, Rule, _begin, _finish, _left_full, facts
+from .rules import Rule, begin, finish, left_full
 from .state import Broken, Family
 from .system import System
 from .values import CPU, FD, IDX, LIFE, OBJ, PATH, PROC, RUN, TASK, Sort
@@ -53,7 +54,7 @@ class World:
         twin.paths, twin.fds, twin.scope = list(self.paths), dict(self.fds), deepcopy(self.scope)
         return twin
 
-    # -- names -------------------------------------------------------------------------------
+    # -- names ---------------------------------------------------------------------------------
 
     def process(self, name: str) -> int:
         """The number of a process; a new name is a new process (with one task)."""
@@ -77,6 +78,8 @@ class World:
 
     def name(self, sort: Sort, n: int) -> str:
         """How people see an entity."""
+        if sort.names:
+            return sort.names[n]
         if not n:
             return "nothing"
         if sort == OBJ:
@@ -89,7 +92,7 @@ class World:
             return f"descriptor {n + FIRST_FD - 1}"
         return f"cpu{n - 1}" if sort == CPU else str(n)
 
-    # -- running -----------------------------------------------------------------------------
+    # -- running -------------------------------------------------------------------------------
 
     def fire(self, rule: Rule, env: Mapping[str, int]) -> Outcome:
         """One rule. Raises Blocked, or Broken when a step's need is not met."""
@@ -105,7 +108,7 @@ class World:
         """
         view = ConcreteView(self.scope, self.cells)
         me = env["me"]
-        _begin(view, me)
+        begin(view, me)
         turns = list(env.get("maps", ()))  # type: ignore[call-overload]
         place, path = IDLE, list[Edge]()
         while True:
@@ -114,7 +117,7 @@ class World:
             place = edge.target
             if place == IDLE:
                 break
-        _finish(graph, view, me, _left_full(facts(graph), path[-1]))
+        finish(graph, view, me, left_full(facts(graph), path[-1]))
         errno = next((e.errno for e in path if e.errno), None)
         return Outcome(view.commit(), errno, view.seen, graph.name)
 
@@ -130,7 +133,7 @@ class World:
                     env["map"] = turns[0]
             before = dict(view.updates)
             try:
-                edge.fire(view, env)  # type: ignore[arg-type]
+                edge.fire(view, env)
             except Blocked:
                 view.updates = before
                 continue
@@ -151,7 +154,7 @@ class World:
             elif outcome.errno:
                 self.objects[n] = self._unused(f"{wanted or kind} (refused)")
             else:
-                self.objects[n] = wanted or self._unused(f"{kind}_1")
+                self.objects[n] = wanted or self._unused(f"{kind}1")
 
     def _unused(self, name: str) -> str:
         taken = set(self.objects.values())
@@ -164,7 +167,7 @@ class World:
         """A cell of the current state."""
         return int(ConcreteView(self.scope, self.cells).get(family, *args))
 
-    # -- internal work -----------------------------------------------------------------------
+    # -- internal work -------------------------------------------------------------------------
 
     def enabled(self, rules: list[Rule]) -> list[tuple[Rule, dict[str, int]]]:
         """All instances of the rules that can fire now."""
@@ -183,7 +186,7 @@ class World:
                 found.append((rule, env))
         return found
 
-    # -- documents ---------------------------------------------------------------------------
+    # -- documents -----------------------------------------------------------------------------
 
     def state(self) -> State:
         """The state as the picture shows it."""
@@ -194,14 +197,16 @@ class World:
             family = families.get(str(key[0]))
             if family and family.slot:
                 slots.append(self._slot(family, [int(str(k)) for k in key[1:]], value))
-        runs: dict[int, str] = {0: "idle", RUN.running: "running"}
-        processes = {
-            n: runs.get(self.get(s.RUN_OF, i), "exited") for i, n in enumerate(self.procs, 1)
-        }
-        cpus = {
-            f"cpu{c - 1}": self.objects.get(self.get(s.RUNNING, c)) for c in range(1, CPUS + 1)
-        }
-        return State(objects=objects, processes=processes, cpus=cpus, slots=slots)  # type: ignore[arg-type]
+        processes = {n: self._doing(i) for i, n in enumerate(self.procs, 1)}
+        cpus = {f"cpu{c - 1}": self.objects.get(self.get(s.RUNNING, c)) for c in range(1, CPUS + 1)}
+        return State(objects=objects, processes=processes, cpus=cpus, slots=slots)
+
+    def _doing(self, process: int) -> str:
+        """What a process is at: "running" inside a system call, else "idle" (from its birth)."""
+        if self.get(s.RUN_OF, process) in (RUN.exiting, RUN.exited):
+            return "exited"
+        tasks = [t for t, p in enumerate(self.scope.table, 1) if p == process]
+        return "running" if any(self.get(s.PC, t) for t in tasks) else "idle"
 
     def _slot(self, family: Family, args: list[int], value: int) -> Slot:
         owner = self.name(family.args[0], args[0])
@@ -211,14 +216,14 @@ class World:
             key = str(args[1] + FIRST_FD - 1) if family == s.FD_SLOT else str(args[1])
         held = "counted" if family.counted else "reader" if family == s.RUNNING else "uncounted"
         points = self.name(OBJ, value)
-        return Slot(slot=family.name, owner=owner, key=key, points=points, held=held)  # type: ignore[arg-type]
+        return Slot(slot=family.name, owner=owner, key=key, points=points, held=held)
 
     def _object(self, n: int) -> ObjectState:
         kind = self.scope.kinds[n - 1]
         waits = [f"cpu{c - 1}" for c in range(1, CPUS + 1) if self.get(s.GP_OBJ, n, c)]
         return ObjectState(
             kind=kind,
-            life=LIFE.names[self.get(s.LIFE_OF, n)],  # type: ignore[arg-type]
+            life=LIFE.names[self.get(s.LIFE_OF, n)],
             refcnt=self.get(s.REFCNT, n),
             usercnt=self.get(s.USERCNT, n) if kind == "map" else None,
             waits_for=waits,

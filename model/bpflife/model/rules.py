@@ -1,25 +1,25 @@
-"""From steps in words to rules: operations, their step graphs, micro-step and whole-call rules.
+"""Rules: the transitions that every engine works on.
 
-An operation is compiled to a graph. A node is a place in it (0 is idle), an edge a step that
-succeeds or fails with an errno; undo steps after a failure are a path of their own. From the one
-graph come both modes:
+From the one graph of an operation (`graphs.py`) come both modes:
 
 * **micro-step rules**, one per edge: steps of different callers interleave;
 * **whole-call rules**, one per path from idle to idle: the same step functions run one after
   another on the same view, so each sees what the earlier ones did.
 
-Release paths are the same thing for a dying object; they only exist in micro-steps.
+Release paths only exist in micro-steps. A few rules of the world are no operation of anybody: a
+process is killed and closes its descriptors, an event enters a program and leaves it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from . import state as s
+from .graphs import IDLE, Edge, Facts, Graph, after, facts
 from .state import View
-from .steps import WAITS, Env, Frame, Param, Step, StepError, make_step
+from .steps import Env, Param
 from .values import (
     CPU,
     FD,
@@ -37,10 +37,6 @@ from .values import (
     ne,
     one_of,
 )
-
-Undo = tuple[str, ...]
-StepText = str | Mapping[str, Sequence[str]]
-IDLE = 0
 
 
 @dataclass(frozen=True)
@@ -65,195 +61,7 @@ class Rule:
     edges: tuple[Edge, ...] = ()
 
 
-@dataclass(frozen=True)
-class Edge:
-    """A step between two places of an operation; `failed` is the index of the check that failed."""
-
-    source: int
-    target: int
-    step: Step
-    failed: int | None = None
-    leaves_loop: bool = False
-
-    @property
-    def errno(self) -> str | None:
-        """The errno that this edge answers with, if it is a failure."""
-        return None if self.failed is None else self.step.checks[self.failed].errno
-
-    def fire(self, k: View, e: Env) -> None:
-        """Guards and effect of this edge."""
-        if self.leaves_loop:
-            if self.step.done:
-                k.when(self.step.done(k, e))
-            return
-        if self.step.waits:
-            k.when(self.step.waits(k, e))
-        passed = self.step.checks[: self.failed] if self.failed is not None else self.step.checks
-        for check in passed:
-            k.when(check.holds(k, e))
-        if self.failed is None:
-            self.step.effect(k, e)
-        else:
-            k.when(Not(self.step.checks[self.failed].holds(k, e)))
-
-
-@dataclass
-class Graph:
-    """The step graph of one operation. Places are numbered from `base` in the frame's sort."""
-
-    name: str
-    frame: Frame
-    base: int
-    edges: list[Edge] = field(default_factory=list)
-    size: int = 0
-    place_names: list[str] = field(default_factory=list)
-
-    def out(self, place: int) -> list[Edge]:
-        """The edges that leave a place."""
-        return [e for e in self.edges if e.source == place]
-
-
-# ---------------------------------------------------------------------------------------------
-# compiling
-
-
-def parse_step(item: StepText) -> tuple[str, str, Undo]:
-    """`expect C else ERRNO: [undo]` -> ("expect C", "ERRNO", undo); plain steps have neither."""
-    if isinstance(item, str):
-        text, undo = item, ()
-    else:
-        if len(item) != 1:
-            raise StepError("a step with an undo list is one line, `STEP else ERRNO: [steps]`")
-        text, undo = next((k, tuple(v)) for k, v in item.items())
-    head, found, errno = text.partition(" else")
-    if text.startswith("expect ") and not errno.strip():
-        raise StepError(f"`{text}` needs `else ERRNO`")
-    if undo and not found:
-        raise StepError(f"`{text}` has an undo list but no `else`")
-    return head.strip(), errno.strip(), undo
-
-
-def compile_graph(name: str, frame: Frame, items: Sequence[StepText], base: int) -> Graph:
-    """The graph of a list of steps: idle -> step -> ... -> idle, with the failure paths.
-
-    Raises StepError for a step that can't be understood.
-    """
-    graph = Graph(name, frame, base)
-    starts_at = IDLE if frame.owner == TASK else base
-    plan: list[tuple[Step, str, Undo]] = []
-    for item in items:
-        text, errno, undo = parse_step(item)
-        for half in WAITS.get(text, (text,)):
-            plan.append((make_step(frame, half, errno), errno, undo))
-    place = starts_at
-    used = 1 if frame.owner == OBJ else 0
-    graph.place_names = [f"{name}.1"] if frame.owner == OBJ else []
-
-    def new_place(label: str) -> int:
-        nonlocal used
-        used += 1
-        graph.place_names.append(label)
-        return base + used - 1
-
-    for number, (step, _, undo) in enumerate(plan):
-        last = number == len(plan) - 1
-        if step.loop:
-            if place == IDLE:
-                raise StepError("a loop can't be the first step")
-            following = IDLE if last else new_place(f"{name}.{number + 2}")
-            graph.edges.append(Edge(place, place, step))
-            graph.edges.append(Edge(place, following, step, leaves_loop=True))
-        else:
-            following = IDLE if last else new_place(f"{name}.{number + 2}")
-            graph.edges.append(Edge(place, following, step))
-        for index, check in enumerate(step.checks):
-            _add_undo(graph, place, step, index, undo, new_place, f"{name}.{number + 1}")
-            assert check.errno
-        place = following
-    graph.size = used
-    return graph
-
-
-def _add_undo(
-    graph: Graph,
-    place: int,
-    step: Step,
-    index: int,
-    undo: Undo,
-    new_place: Callable[[str], int],
-    label: str,
-) -> None:
-    """A failure edge and the path of its undo steps back to idle."""
-    steps = [make_step(graph.frame, text) for text in undo]
-    following = new_place(f"{label}!{index}.1") if steps else IDLE
-    graph.edges.append(Edge(place, following, step, failed=index))
-    for n, undo_step in enumerate(steps):
-        here = following
-        following = IDLE if n == len(steps) - 1 else new_place(f"{label}!{index}.{n + 2}")
-        graph.edges.append(Edge(here, following, undo_step))
-
-
-# ---------------------------------------------------------------------------------------------
-# dataflow: what is in the registers, and is the lock held, at each place
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What the text says about a place: registers empty, full or maybe; the lock held or not.
-    Only a template for lemmas (proved or dropped later) and for hints: nothing rests on it."""
-
-    regs: Mapping[str, str]
-    locked: bool
-    kinds: Mapping[str, tuple[str, ...]]
-    target: str = ""
-
-
-def facts(graph: Graph) -> dict[int, Facts]:
-    """Forward dataflow over the graph, to a fixpoint."""
-    empty = dict.fromkeys(graph.frame.registers, "empty")
-    start = IDLE if graph.frame.owner == TASK else graph.base
-    found: dict[int, Facts] = {start: Facts(empty, False, {})}
-    work = [start]
-    while work:
-        here = work.pop()
-        for edge in graph.out(here):
-            if edge.target == IDLE:
-                continue
-            new = _after(found[here], edge)
-            old = found.get(edge.target)
-            joined = new if old is None else _join(old, new)
-            if joined != old:
-                found[edge.target] = joined
-                work.append(edge.target)
-    return found
-
-
-def _after(before: Facts, edge: Edge) -> Facts:
-    if edge.failed is not None or edge.leaves_loop:
-        return before
-    step = edge.step
-    locked = before.locked if step.lock == 0 else step.lock > 0
-    filled = {r: step.kinds for r, v in step.regs.items() if v != "empty"}
-    return Facts(
-        {**before.regs, **step.regs},
-        locked,
-        {**before.kinds, **filled},
-        step.target or before.target,
-    )
-
-
-def _join(a: Facts, b: Facts) -> Facts:
-    regs = {r: v if v == b.regs[r] else "maybe" for r, v in a.regs.items()}
-    both = {*a.kinds, *b.kinds}
-    kinds = {r: tuple(sorted({*a.kinds.get(r, ()), *b.kinds.get(r, ())})) for r in both}
-    return Facts(regs, a.locked and b.locked, kinds, a.target if a.target == b.target else "")
-
-
-# ---------------------------------------------------------------------------------------------
-# rules
-
-
-def _begin(k: View, me: Value) -> None:
+def begin(k: View, me: Value) -> None:
     """A task of a living process enters a system call."""
     k.when(eq(k.get(s.PC, me), IDLE))
     p = k.get(s.PROC_OF, me)
@@ -261,7 +69,7 @@ def _begin(k: View, me: Value) -> None:
     k.set(s.RUN_OF, (p,), RUN.running)
 
 
-def _finish(graph: Graph, k: View, me: Value, maybe_full: Sequence[str]) -> None:
+def finish(graph: Graph, k: View, me: Value, maybe_full: Sequence[str]) -> None:
     """The call returns: its locals vanish, whatever they hold; it must hold no lock."""
     if any(edge.step.lock for edge in graph.edges):
         held = eq(k.get(s.LOCK, k.get(s.TARGET, me)), me)
@@ -271,9 +79,10 @@ def _finish(graph: Graph, k: View, me: Value, maybe_full: Sequence[str]) -> None
     k.set(s.TARGET, (me,), NONE)
 
 
-def _left_full(known: Mapping[int, Facts], edge: Edge) -> list[str]:
-    after = _after(known[edge.source], edge)
-    return [r for r, v in after.regs.items() if v != "empty"]
+def left_full(known: Mapping[int, Facts], edge: Edge) -> list[str]:
+    """The locals that may be full when an edge ends its operation."""
+    there = after(known[edge.source], edge)
+    return [r for r, v in there.regs.items() if v != "empty"]
 
 
 def micro_rules(graph: Graph, actor: str) -> list[Rule]:
@@ -291,17 +100,17 @@ def _edge_name(graph: Graph, edge: Edge) -> str:
 
 
 def _task_micro(graph: Graph, edge: Edge, known: Mapping[int, Facts], actor: str) -> Rule:
-    left = _left_full(known, edge)
+    left = left_full(known, edge)
 
     def body(k: View, e: Env) -> None:
         me = e["me"]
         if edge.source == IDLE:
-            _begin(k, me)
+            begin(k, me)
         else:
             k.when(eq(k.get(graph.frame.at, me), edge.source))
         edge.fire(k, e)
         if edge.target == IDLE:
-            _finish(graph, k, me, left)
+            finish(graph, k, me, left)
         if edge.target != edge.source:
             k.set(graph.frame.at, (me,), edge.target)
 
@@ -320,14 +129,19 @@ def _edge_words(edge: Edge) -> str:
 
 
 def _release_micro(graph: Graph, edge: Edge, known: Mapping[int, Facts], actor: str) -> Rule:
-    left = _left_full(known, edge)
+    left = left_full(known, edge)
 
     def body(k: View, e: Env) -> None:
         me = e["me"]
         k.when(eq(k.get(graph.frame.at, me), edge.source))
         k.when(k.kind(me, graph.frame.own))
+        if edge.target == IDLE and graph.frame.own in graph.frame.dir.owners:
+            k.when(k.all(TASK, lambda t: ne(k.get(s.TARGET, t), me)))  # the last cgroup_put
         edge.fire(k, e)
         if edge.target == IDLE:
+            if any(e.step.lock for e in graph.edges):
+                held = k.get(s.LOCK_SELF, me)
+                k.need(eq(held, False), "a target dies with its lock given back")
             for name in left:
                 k.set(graph.frame.registers[name], (me,), NONE)
             k.set(s.LIFE_OF, (me,), LIFE.freed)
@@ -398,14 +212,14 @@ def _path_rule(
             continue
         for p in edge.step.params:
             params[names[p.name]] = Param(names[p.name], p.sort, p.kind)
-    left = _left_full(known, path[-1])
+    left = left_full(known, path[-1])
     errno = next((e.errno for e in path if e.errno), None)
 
     def body(k: View, e: Env) -> None:
-        _begin(k, e["me"])
+        begin(k, e["me"])
         for edge, names in plan:
             edge.fire(k, {"me": e["me"], **{n: e[m] for n, m in names.items() if m in e}})
-        _finish(graph, k, e["me"], left)
+        finish(graph, k, e["me"], left)
 
     noop = len(path) == 1 and path[0].failed is not None
     text = f"{{actor}}: {graph.name} is refused: {errno}" if errno else words

@@ -1,0 +1,158 @@
+"""What can happen next: every step that a scenario can go on with, ready to append.
+
+Calls are tried, not reasoned about: an offer is a step that the simulator has just played on a
+copy of the world.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from . import state as s
+from .documents import InputError, Scenario, Step
+from .language import Arg, StepSpec
+from .simulator import Player, fill, player
+from .state import Broken
+from .values import FD, LIFE, RUN
+from .world import FIRST_FD, World
+
+MAX_OFFERED = 4  # living processes; who has as many is offered no new one
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A step that can happen now, ready to append to the scenario."""
+
+    step: Step
+    label: str
+    actor: str
+    errno: str | None = None
+
+
+def choices(scenario: Scenario, limit: int = 80) -> list[Choice]:
+    """The steps that can happen after a scenario, calls of processes first (at most `limit` of
+    each), then events, then the kernel's own work (when the scenario is not settled by itself)."""
+    p = player(scenario)
+    found: list[Choice] = []
+    if p.violation:
+        return found
+    world = p.world
+    names = [n for n in world.procs if world.get(s.RUN_OF, world.process(n)) == RUN.running]
+    fresh = next(n for n in _new_processes() if n not in world.procs)
+    for by in [*names, fresh] if len(names) < MAX_OFFERED else names:
+        found += _calls_of(p, by)[:limit]
+    found += _events(p)
+    if not scenario.settle:
+        for rule, env in p.world.enabled([r for r in p.internal if r.actor != "cpu"]):
+            args = {q.name: _entity_text(p.world, q.sort, env[q.name]) for q in rule.params}
+            step = Step(do="fire", rule=rule.name, **args)
+            words = {q.name: p.world.name(q.sort, env[q.name]) for q in rule.params}
+            found.append(Choice(step, fill(rule.words, words), "kernel"))
+    return found
+
+
+def _new_processes() -> Iterator[str]:
+    """Names for processes that have done nothing yet."""
+    yield from ("loader", "admin", "other")
+    yield from (f"process{n}" for n in itertools.count(4))
+
+
+def _entity_text(world: World, sort: Any, n: int) -> str:
+    return str(n + FIRST_FD - 1) if sort == FD else world.name(sort, n)
+
+
+def _calls_of(p: Player, by: str) -> list[Choice]:
+    found = []
+    for spec in p.language.specs:
+        if spec.actor != "process" or spec.do == "replace":
+            continue
+        if spec.do == "exit" and by not in p.world.procs:
+            continue  # who has done nothing yet can exit, but why
+        for args in _arguments(p, spec, by):
+            step = Step(do=spec.do, by=by, **args)
+            errno = _errno_of(p, spec, step)
+            if errno is None:
+                continue
+            shown = ", ".join(
+                f"[{', '.join(v)}]" if isinstance(v, list) else str(v)
+                for k, v in args.items() if k != "api"
+            )  # fmt: skip
+            found.append(Choice(step, f"{spec.title}{f': {shown}' if shown else ''}", by))
+    return found
+
+
+def _errno_of(p: Player, spec: StepSpec, step: Step) -> str | None:
+    """ "" when the call would succeed, None when it is refused or would wait."""
+    trial = Player.__new__(Player)
+    trial.system, trial.world, trial.language = p.system, p.world.copy(), p.language
+    trial.rules, trial.internal, trial.steps, trial.states = p.rules, p.internal, [], []
+    try:
+        trial._call(spec, step, "")
+    except InputError:
+        return None
+    except Broken:
+        return ""
+    return None if trial.steps[-1].errno else ""
+
+
+def _arguments(p: Player, spec: StepSpec, by: str) -> list[dict[str, Any]]:
+    """Sensible arguments: every open descriptor, every hook, every path and one new name."""
+    rows: list[dict[str, Any]] = [{"api": spec.api}] if spec.api else [{}]
+    for arg in spec.args:
+        if arg.optional and arg.kind != "maps":
+            if arg.kind == "type" and len(p.system.types.names) > 1:
+                rows = [{**r, "type": t} for r in rows for t in p.system.types.names]
+            continue
+        rows = [{**r, arg.name: v} for r in rows for v in _values(p, arg, by)]
+    return rows
+
+
+def _values(p: Player, arg: Arg, by: str) -> list[Any]:
+    world = p.world
+    mine = [
+        label for (owner, label), n in world.fds.items()
+        if owner == by and n and world.get(s.FD_SLOT, world.process(by), n)
+    ] if by in world.procs else []  # fmt: skip
+    if arg.kind == "name":
+        stem = {"map": "counts", "prog": "filter"}.get(arg.name, "hook")
+        taken = set(world.objects.values())
+        return [next(f"{stem}{n}" for n in range(1, 99) if f"{stem}{n}" not in taken)]
+    if arg.kind == "fd":
+        return mine
+    if arg.kind == "maps":
+        maps = [m for m in mine if _is_map(world, by, m)]
+        return [[], *[[m] for m in maps], *([maps] if len(maps) > 1 else [])]
+    if arg.kind == "path":
+        new = next(f"pin{n}" for n in range(1, 99) if f"pin{n}" not in world.paths)
+        return [*world.paths, new]
+    wanted = (arg.of,) if arg.of else tuple(p.system.targets)
+    return [
+        name
+        for n, name in world.objects.items()
+        if world.scope.kinds[n - 1] in wanted and world.get(s.LIFE_OF, n) == LIFE.live
+    ]
+
+
+def _is_map(world: World, by: str, label: str) -> bool:
+    file = world.get(s.FD_SLOT, world.process(by), world.fds[(by, label)])
+    o = world.get(s.FILE_OBJ, file)
+    return bool(o) and world.scope.kinds[o - 1] == "map"
+
+
+def _events(p: Player) -> list[Choice]:
+    found = []
+    kinds = [("kill", "process"), ("enter", "cpu"), ("leave", "cpu")]
+    for name, _ in kinds:
+        rule = p.rules.get(name)
+        if rule is None:
+            continue
+        for _, env in p.world.enabled([rule]):
+            words = {q.name: p.world.name(q.sort, env[q.name]) for q in rule.params}
+            fields = {"p": "process", "c": "cpu", "hook": "hook"}
+            args = {fields[k]: v for k, v in words.items()}
+            step = Step(do=name, **args)
+            found.append(Choice(step, fill(rule.words, words), words.get("c", "world")))
+    return found
