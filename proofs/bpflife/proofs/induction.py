@@ -1,0 +1,329 @@
+"""Unbounded induction: which candidates are inductive, and what follows from them.
+
+Houdini: start from all candidates, and as long as some rule leads from a state that satisfies
+those that are left to one that violates some, drop the violated ones. What is left is inductive
+for this system (all of it together), so it holds in every reachable state, for any number of
+objects. A `sat` here never means VIOLATED, only "not proved".
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import z3
+
+from bpflife.model.concrete import ConcreteView, Scope
+from bpflife.model.properties import Invariant, emptied
+from bpflife.model.rules import Rule
+from bpflife.model.state import FILE_OBJ
+from bpflife.model.system import System
+from bpflife.model.values import BOOL, CPU, ENTITIES, FD, IDX, OBJ, PATH, PROC, TASK, Sort, lift
+
+from .lemmas import candidates
+from .scopes import Cancelled
+from .unbounded import Theory, UnboundedView
+
+
+class Lemma:
+    """A candidate, built once over the state before, with holes for its entities.
+
+    `template` says: if the lemma is assumed (its literal) and the entities are not none, it holds
+    of them. Instances are made and asserted through Z3's C interface: there are tens of thousands
+    of them, and Python's wrapping of each would take most of the time of a proof.
+    """
+
+    def __init__(self, theory: Theory, invariant: Invariant) -> None:
+        if len(set(invariant.sorts)) < len(invariant.sorts):
+            raise NotImplementedError(f"{invariant.name}: two entities of one sort")
+        self.invariant = invariant
+        self.literal = z3.Bool(f"lemma {invariant.name}")
+        view = UnboundedView(theory)
+        sorts = invariant.sorts
+        self.holes = [theory.constant(s, f"{s.name}?{i}") for i, s in enumerate(sorts)]
+        with view.muting(*self.holes):
+            terms = [view.term(sort, h) for sort, h in zip(sorts, self.holes, strict=True)]
+            self.body = lift(theory.backend, BOOL, invariant.body(view, *terms))
+        self.reads = set(view.read_families)
+        there = [h != theory.backend.none[sort] for sort, h in zip(sorts, self.holes, strict=True)]
+        self.template = z3.Implies(z3.And(self.literal, *there), self.body)
+        self._from = _asts(self.holes)
+
+    def assert_at(self, solver: Any, terms: tuple[Any, ...]) -> None:
+        """Assert the instance for these entities."""
+        context, count = solver.ctx.ref(), len(terms)
+        instance = z3.Z3_substitute(
+            context, self.template.as_ast(), count, self._from, _asts(terms)
+        )
+        z3.Z3_solver_assert(context, solver.solver, instance)
+
+
+def _asts(terms: Sequence[Any]) -> Any:
+    return (z3.Ast * len(terms))(*[t.as_ast() for t in terms])
+
+
+@dataclass
+class Attempt:
+    """One rule, with the solver that knows its guards and instances of all lemmas."""
+
+    rule: Rule
+    view: UnboundedView
+    solver: Any
+    goals: dict[str, Any] = field(default_factory=dict)  # lemma name -> literal "it fails after"
+
+
+@dataclass
+class Proof:
+    """What an induction over a system gave.
+
+    `kept`: the inductive invariants. `dropped`: candidate -> the rule that breaks it.
+    `obligations`: how many rule x invariant questions were asked (those where the rule writes
+    what the invariant reads)."""
+
+    system: System
+    kept: list[str]
+    dropped: dict[str, str]
+    obligations: int
+
+
+class Induction:
+    """The inductive invariants of a system, and questions on top of them."""
+
+    def __init__(
+        self,
+        system: System,
+        say: Callable[[str], None] = lambda _: None,
+        cancelled: Callable[[], bool] = lambda: False,
+        rules: Sequence[Rule] | None = None,
+    ) -> None:
+        """`rules`: other ones than the system's, to see what a changed rule breaks."""
+        self.system, self.say, self.cancelled = system, say, cancelled
+        self.theory = Theory(system)
+        self.lemmas = {c.name: Lemma(self.theory, c) for c in candidates(system)}
+        self.rules = list(rules or system.rules())
+        self.dropped = dict.fromkeys(self._false_at_first(), "the initial state")
+        self.alive = {name: name not in self.dropped for name in self.lemmas}
+        self.attempts: list[Attempt] = []
+        self.obligations = 0
+
+    def _false_at_first(self) -> list[str]:
+        """The candidates that do not hold where nothing exists yet. There all cells have their
+        default, so entities differ by kind only: a scope with one of each is all there is."""
+        kinds = list(self.system.kinds)
+        scope = Scope(dict.fromkeys((PROC, FD, PATH, IDX, CPU), 1), kinds, [1])
+        view = ConcreteView(scope, {})
+        found = []
+        for name, lemma in self.lemmas.items():
+            domains = [scope.domain(sort) for sort in lemma.invariant.sorts]
+            rows = itertools.product(*domains)
+            if not all(lemma.invariant.body(view, *row) for row in rows):
+                found.append(name)
+        return found
+
+    # -- building ------------------------------------------------------------------------------
+
+    def _run(self, rule: Rule) -> UnboundedView:
+        view = UnboundedView(self.theory)
+        env = {
+            p.name: view.entity(p.sort, self.theory.constant(p.sort, f"{p.name}!r"))
+            for p in rule.params
+        }
+        for p in rule.params:
+            if p.kind:
+                view.when(view.kind(env[p.name], *p.kind.split("|")))
+        rule.body(view, env)
+        return view
+
+    def _goal_terms(self, view: UnboundedView) -> dict[Sort, Any]:
+        return {
+            sort: view.entity(sort, self.theory.constant(sort, f"{sort.name}!goal"))
+            for sort in ENTITIES
+        }
+
+    def assume(self, solver: Any, view: UnboundedView, rule: Rule | None, places: set[int]) -> None:
+        """Assert instances of all lemmas, about the state before, at every entity that was read.
+
+        A lemma about tasks at one place of a call is only instantiated where that place matters:
+        the place from which the rule starts, and the places that the goals speak of.
+        """
+        if rule and rule.edges and rule.mode == "micro":
+            places = {*places, rule.edges[0].source}
+        for lemma in self.lemmas.values():
+            place = lemma.invariant.place
+            if place is not None and place not in places:
+                continue
+            rows = [list(view.reads[sort].values()) for sort in lemma.invariant.sorts]
+            for row in itertools.product(*rows):
+                lemma.assert_at(solver, row)
+
+    def _attempt(self, rule: Rule) -> Attempt:
+        view = self._run(rule)
+        touched = set(view.updates) | set(view.deltas)
+        relevant = [
+            n
+            for n, lemma in self.lemmas.items()
+            if lemma.reads & touched and not self._elsewhere(lemma, rule, touched)
+        ]
+        if not relevant:
+            return Attempt(rule, view, None)
+        goal = self._goal_terms(view)
+        bodies = {}
+        for name in relevant:
+            c = self.lemmas[name].invariant
+            bodies[name] = lift(
+                self.theory.backend, BOOL, c.body(view, *[goal[x] for x in c.sorts])
+            )
+        solver = z3.SolverFor("QF_UFLIA")
+        solver.add(*view.guards)
+        goals = {}
+        for name, body in bodies.items():
+            goals[name] = z3.Bool(f"fails {name}")
+            solver.add(goals[name] == z3.Not(body))
+        places = {p for n in relevant if (p := self.lemmas[n].invariant.place) is not None}
+        self.assume(solver, view, rule, places)
+        solver.add(*view.facts())
+        self.obligations += len(goals)
+        return Attempt(rule, view, solver, goals)
+
+    def _elsewhere(self, lemma: Lemma, rule: Rule, touched: set[str]) -> bool:
+        """The lemma speaks of tasks at a place to which this rule does not lead, and what it
+        reads and the rule writes belongs to the task alone: nobody else's cells change, and the
+        task itself is not there afterwards."""
+        if lemma.invariant.place is None or not rule.edges:
+            return False
+        shared = {f.name for f in self.system.families if f.args != (TASK,)}
+        leads_there = rule.edges[-1].target == lemma.invariant.place
+        return not leads_there and not lemma.reads & touched & shared
+
+    # -- Houdini -------------------------------------------------------------------------------
+
+    def run(self) -> Proof:
+        """Drop candidates until the rest is inductive."""
+        for number, rule in enumerate(self.rules):
+            self._check_cancelled()
+            self.say(f"induction: rule {number + 1} of {len(self.rules)}")
+            self.attempts.append(self._attempt(rule))
+        changed = True
+        while changed:
+            changed = False
+            for attempt in self.attempts:
+                self._check_cancelled()
+                changed |= self._weed(attempt)
+        kept = [n for n, alive in self.alive.items() if alive]
+        return Proof(self.system, kept, dict(self.dropped), self.obligations)
+
+    def failures(self, lemmas: Sequence[str]) -> list[tuple[str, str]]:
+        """The induction step of exactly these lemmas, nothing dropped: every (rule, lemma) where
+        the rule leads out of the states in which all of them hold. Empty: they are inductive."""
+        self.alive = {n: n in lemmas for n in self.lemmas}
+        found = []
+        for rule in self.rules:
+            self._check_cancelled()
+            attempt = self._attempt(rule)
+            for name in attempt.goals:
+                if not self.alive[name]:
+                    continue
+                if attempt.solver.check(*self.assumed(), attempt.goals[name]) != z3.unsat:
+                    found.append((rule.name, name))
+        return found
+
+    def _check_cancelled(self) -> None:
+        if self.cancelled():
+            raise Cancelled
+
+    def _weed(self, attempt: Attempt) -> bool:
+        """Drop every candidate that this rule can break; True if any was."""
+        if attempt.solver is None:
+            return False
+        changed = False
+        while True:
+            open_goals = {n: g for n, g in attempt.goals.items() if self.alive[n]}
+            if not open_goals:
+                return changed
+            assumed = self.assumed()
+            some = z3.FreshConst(z3.BoolSort(), "some")
+            attempt.solver.add(z3.Implies(some, z3.Or(*open_goals.values())))
+            answer = attempt.solver.check(*assumed, some)
+            if answer == z3.unsat:
+                return changed
+            if answer == z3.unknown:
+                failed = list(open_goals)
+            else:
+                model = attempt.solver.model()
+                failed = [
+                    n
+                    for n, g in open_goals.items()
+                    if z3.is_true(model.eval(g, model_completion=True))
+                ]
+            for name in failed:
+                self.alive[name] = False
+                self.dropped.setdefault(name, attempt.rule.name)
+                changed = True
+
+    # -- questions on top ----------------------------------------------------------------------
+
+    def assumed(self) -> list[Any]:
+        """The literals of the lemmas that are left."""
+        return [self.lemmas[n].literal for n, alive in self.alive.items() if alive]
+
+    def holds(
+        self, view: UnboundedView, rule: Rule, claims: Sequence[tuple[list[Any], Any]]
+    ) -> list[bool]:
+        """For each (guards, claim): do the lemmas that are left and the guards imply the claim?"""
+        solver = z3.SolverFor("QF_UFLIA")
+        self.assume(solver, view, rule, set())
+        solver.add(*view.facts())
+        answers = []
+        for guards, claim in claims:
+            solver.push()
+            solver.add(*guards, z3.Not(claim))
+            answers.append(bool(solver.check(*self.assumed()) == z3.unsat))
+            solver.pop()
+            self.obligations += 1
+        return answers
+
+    def needs_unproved(self) -> list[str]:
+        """Rules with a need that could not be shown to hold whenever the rule fires."""
+        failed = []
+        for rule in self.rules:
+            self._check_cancelled()
+            view = self._run(rule)
+            if not view.needs:
+                continue
+            self._read_locals(view, rule)
+            claims = [(view.guards[:at], need) for need, _, at in view.needs]
+            for (_, what, _), fine in zip(view.needs, self.holds(view, rule, claims), strict=True):
+                if not fine:
+                    failed.append(f"{rule.name}: {what}")
+        return failed
+
+    def _read_locals(self, view: UnboundedView, rule: Rule) -> None:
+        """Reads what the caller holds, and what its open files hold: a need may rest on a
+        reference that the step itself does not touch."""
+        graph = self.system.graphs.get(rule.op)
+        if graph is None or rule.mode != "micro":
+            return
+        me = view.term(TASK, self.theory.constant(TASK, "me!r"))
+        for family in graph.frame.registers.values():
+            view.get(family, me)
+            held = self.theory.functions[family.name](me.payload)
+            view.get(FILE_OBJ, view.term(OBJ, held))
+
+    def gap_unproved(self, operations: set[str]) -> list[str]:
+        """Steps of an operation that could not be shown never to empty a populated hook."""
+        failed = []
+        for rule in self.rules:
+            if rule.op not in operations:
+                continue
+            view = self._run(rule)
+            before = UnboundedView(self.theory)
+            hook = self.theory.constant(OBJ, "hook!goal")
+            target = view.entity(OBJ, hook)
+            empties = emptied(self.system, before, view, before.entity(OBJ, hook))
+            assert target is not None
+            claim = z3.Not(lift(self.theory.backend, BOOL, empties))
+            if not self.holds(view, rule, [(view.guards, claim)])[0]:
+                failed.append(rule.name)
+        return failed

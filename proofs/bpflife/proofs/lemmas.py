@@ -1,0 +1,324 @@
+"""Candidate lemmas, generated from a system: nobody writes them by hand.
+
+The general ones say what is true of every reference-counted world (where slots may be occupied,
+who holds a lock, for whom a grace period waits). The others come from the step graphs: what the
+registers hold at each place of a call, and the conditions that its own `expect`s established.
+A candidate is only a guess: `induction.py` keeps those that are inductive *for this very system*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bpflife.model import state as s
+from bpflife.model.graphs import IDLE, Facts, Graph, facts
+from bpflife.model.properties import Invariant, counts, reachable
+from bpflife.model.state import Family, View
+from bpflife.model.system import System
+from bpflife.model.values import (
+    CPU,
+    FD,
+    LIFE,
+    NONE,
+    OBJ,
+    PROC,
+    RUN,
+    TASK,
+    And,
+    Implies,
+    Not,
+    Or,
+    Value,
+    eq,
+    ne,
+    one_of,
+)
+
+
+def candidates(system: System) -> list[Invariant]:
+    """All candidate lemmas of a system."""
+    found = counts(system) + reachable(system) + _general(system)
+    for graph in system.graphs.values():
+        found += _of_call(system, graph)
+    for kind, graph in system.releases.items():
+        found += _of_release(system, kind, graph)
+    return found + _locks(system)
+
+
+def registers(system: System, owner: object) -> list[Family]:
+    """The families of registers of tasks (or of dying objects)."""
+    return [f for f in system.families if "." in f.name and f.args == (owner,) and f != s.TARGET]
+
+
+def _general(system: System) -> list[Invariant]:
+    found = [
+        Invariant("a process that is not alive has no descriptor", (PROC, FD), _no_fds),
+        Invariant("a task in a call has a living process", (TASK,), _call_alive),
+        Invariant("a dying object is somewhere in its release path", (OBJ,), _at),
+        Invariant("a grace period waits for running CPUs only", (OBJ, CPU), _gp),
+        Invariant("every open file is of an object", (OBJ,), _file_full),
+    ]
+    found += [_owner_phase(f) for f in (s.FILE_OBJ, s.USED, system.entry) if f in system.families]
+    for f in registers(system, OBJ):
+        found.append(_dying_register(f))
+    if s.RUNNING in system.families:
+        found.append(_reader(system))
+    if system.dir in system.families:
+        own = system.dir
+        found.append(
+            Invariant("a call is inside a target that is there", (TASK,), _inside(own.owners))
+        )
+        found.append(
+            Invariant("a directory keeps its own target", (OBJ,),
+                      lambda k, o: one_of_terms(k.get(own, o), o))
+        )  # fmt: skip
+    return found
+
+
+def _inside(kinds: tuple[str, ...]) -> Callable[[View, Value], Value]:
+    def body(k: View, t: Value) -> Value:
+        target = k.get(s.TARGET, t)
+        there = one_of(k.get(s.LIFE_OF, target), (LIFE.live, LIFE.dying))
+        return Implies(k.kind(target, *kinds), there)
+
+    return body
+
+
+def one_of_terms(x: Value, o: Value) -> Value:
+    """x is none or o."""
+    return Or(eq(x, NONE), eq(x, o))
+
+
+def _no_fds(k: View, p: Value, n: Value) -> Value:
+    alive = one_of(k.get(s.RUN_OF, p), (RUN.running, RUN.exiting))
+    return Or(alive, eq(k.get(s.FD_SLOT, p, n), NONE))
+
+
+def _call_alive(k: View, t: Value) -> Value:
+    alive = one_of(k.get(s.RUN_OF, k.get(s.PROC_OF, t)), (RUN.running, RUN.exiting))
+    return Or(eq(k.get(s.PC, t), IDLE), alive)
+
+
+def _at(k: View, o: Value) -> Value:
+    dying, somewhere = eq(k.get(s.LIFE_OF, o), LIFE.dying), ne(k.get(s.AT, o), 0)
+    return And(Implies(dying, somewhere), Implies(somewhere, dying))
+
+
+def _gp(k: View, o: Value, c: Value) -> Value:
+    return Implies(eq(k.get(s.GP_OBJ, o, c), True), ne(k.get(s.RUNNING, c), NONE))
+
+
+def _file_full(k: View, o: Value) -> Value:
+    there = one_of(k.get(s.LIFE_OF, o), (LIFE.live, LIFE.dying))
+    return Implies(And(k.kind(o, "file"), there), ne(k.get(s.FILE_OBJ, o), NONE))
+
+
+def _owner_phase(family: Family) -> Invariant:
+    def body(k: View, o: Value, *rest: Value) -> Value:
+        there = one_of(k.get(s.LIFE_OF, o), (LIFE.live, LIFE.dying))
+        owner = And(there, k.kind(o, *family.owners))
+        return Or(eq(k.get(family, o, *rest), NONE), owner)
+
+    return Invariant(f"only a living or dying owner has {family.name}", family.args, body)
+
+
+def _dying_register(family: Family) -> Invariant:
+    def body(k: View, o: Value) -> Value:
+        x = k.get(family, o)
+        return Or(eq(x, NONE), And(eq(k.get(s.LIFE_OF, o), LIFE.dying), k.kind(x, "prog")))
+
+    return Invariant(f"only a dying owner has {family.name}", (OBJ,), body)
+
+
+def _reader(system: System) -> Invariant:
+    """Who runs is live, or dying and not yet past the grace period that waits for this CPU."""
+    graph = system.releases["prog"]
+    before, during = _around_wait(graph)
+
+    def body(k: View, c: Value) -> Value:
+        p = k.get(s.RUNNING, c)
+        at = k.get(s.AT, p)
+        waited = And(one_of(at, during), eq(k.get(s.GP_OBJ, p, c), True)) if during else False
+        early = one_of(at, before) if before else False
+        dying = And(eq(k.get(s.LIFE_OF, p), LIFE.dying), Or(early, waited))
+        return Or(eq(p, NONE), And(k.kind(p, "prog"), Or(k.live(p), dying)))
+
+    return Invariant("a running program is live or its grace period waits", (CPU,), body)
+
+
+def _around_wait(graph: Graph) -> tuple[list[int], list[int]]:
+    begins = [e for e in graph.edges if e.step.text == "wait rcu: begin"]
+    before, during = [], []
+    if begins:
+        before = list(range(graph.base, begins[0].source + 1))
+        during = [begins[0].target]
+    return before, during
+
+
+# ---------------------------------------------------------------------------------------------
+# from the step graphs
+
+
+def _of_call(system: System, graph: Graph) -> list[Invariant]:
+    found = []
+    for place, fact in facts(graph).items():
+        if place != IDLE:
+            found += _at_place(system, graph, place, fact)
+    return found
+
+
+def _at_place(system: System, graph: Graph, place: int, fact: Facts) -> list[Invariant]:
+    name = graph.place_names[place - graph.base]
+    mine = {f.name: r for r, f in graph.frame.registers.items()}
+
+    def here(what: str, holds: object) -> Invariant:
+        def body(k: View, t: Value) -> Value:
+            return Implies(eq(k.get(s.PC, t), place), holds(k, t))  # type: ignore[operator]
+
+        return Invariant(f"at {name}: {what}", (TASK,), body, place)
+
+    found = []
+    for family in registers(system, TASK):
+        state = fact.regs[mine[family.name]] if family.name in mine else "empty"
+        if state == "empty":
+            found.append(here(f"{family.name} empty", _is(family, True)))
+            continue
+        found.append(here(f"{family.name} full", _is(family, False)))  # "maybe" may be full too
+        kinds = fact.kinds.get(mine[family.name], ())
+        if kinds:
+            found.append(here(f"{family.name} is {' or '.join(kinds)}", _is_kind(family, kinds)))
+    if not fact.target:
+        found.append(here("no target", _is(s.TARGET, True)))
+        return found
+    kind = fact.target
+    found.append(here(f"target is {kind}", lambda k, t: k.kind(k.get(s.TARGET, t), kind)))
+    for r, state in fact.regs.items():
+        if state == "full" and fact.kinds.get(r) == ("file",):
+            family = graph.frame.registers[r]
+            found.append(here(f"target is behind {r}", _behind(family)))
+    if fact.locked:
+        found.append(here("lock held", lambda k, t: eq(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
+        found += [here(what, holds) for what, holds in _conditions(system, graph, fact)]
+    return found
+
+
+def _is(family: Family, empty: bool) -> object:
+    return lambda k, t: eq(k.get(family, t), NONE) if empty else ne(k.get(family, t), NONE)
+
+
+def _is_kind(family: Family, kinds: tuple[str, ...]) -> object:
+    return lambda k, t: Or(eq(k.get(family, t), NONE), k.kind(k.get(family, t), *kinds))
+
+
+def _behind(family: Family) -> object:
+    return lambda k, t: eq(k.get(s.FILE_OBJ, k.get(family, t)), k.get(s.TARGET, t))
+
+
+def _conditions(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]:
+    """What an `expect` under the lock may have established."""
+    entry = system.entry
+    found: list[tuple[str, object]] = [
+        ("target there", lambda k, t: graph.frame.there(k, k.get(s.TARGET, t))),
+        ("entry empty", lambda k, t: eq(k.get(entry, k.get(s.TARGET, t)), NONE)),
+        ("entry full", lambda k, t: ne(k.get(entry, k.get(s.TARGET, t)), NONE)),
+    ]
+    for r, state in fact.regs.items():
+        if state != "empty":
+            family = graph.frame.registers[r]
+            found.append((f"entry is {r}", _entry_is(entry, family)))
+    return found
+
+
+def _entry_is(entry: Family, family: Family) -> object:
+    return lambda k, t: eq(k.get(entry, k.get(s.TARGET, t)), k.get(family, t))
+
+
+def _of_release(system: System, kind: str, graph: Graph) -> list[Invariant]:
+    found = []
+    places = list(range(graph.base, graph.base + graph.size))
+    found.append(_own_places(kind, places))
+    own = [
+        f for f in (s.FILE_OBJ, s.USED, system.entry) if kind in f.owners and f in system.families
+    ]
+    for place, fact in facts(graph).items():
+        name = graph.place_names[place - graph.base]
+        for family in registers(system, OBJ):
+            reg = next((r for r, f in graph.frame.registers.items() if f == family), None)
+            state = fact.regs[reg] if reg else "empty"
+            if state != "maybe":
+                found.append(_dying_at(name, place, family, state == "empty"))
+        found += [_dying_at(name, place, family, True) for family in own]
+        if fact.locked:
+            found.append(_self_locked(name, place))
+    return found
+
+
+def _own_places(kind: str, places: list[int]) -> Invariant:
+    def body(k: View, o: Value) -> Value:
+        dying = And(k.kind(o, kind), eq(k.get(s.LIFE_OF, o), LIFE.dying))
+        return Implies(dying, one_of(k.get(s.AT, o), places))
+
+    return Invariant(f"a dying {kind} is in its own release path", (OBJ,), body)
+
+
+def _dying_at(name: str, place: int, family: Family, empty: bool) -> Invariant:
+    def body(k: View, o: Value, *rest: Value) -> Value:
+        x = k.get(family, o, *rest)
+        return Or(ne(k.get(s.AT, o), place), eq(x, NONE) if empty else ne(x, NONE))
+
+    what = "empty" if empty else "full"
+    return Invariant(f"at {name}: {family.name} {what}", family.args, body)
+
+
+def _self_locked(name: str, place: int) -> Invariant:
+    return Invariant(
+        f"at {name}: locks itself",
+        (OBJ,),
+        lambda k, o: Or(ne(k.get(s.AT, o), place), eq(k.get(s.LOCK_SELF, o), True)),
+    )
+
+
+def _locks(system: System) -> list[Invariant]:
+    """Who holds a lock is in a locked section; idle tasks have empty registers."""
+    if s.LOCK not in system.families:
+        return [_idle(system)]
+    inside = [
+        place
+        for graph in system.graphs.values()
+        for place, fact in facts(graph).items()
+        if fact.locked
+    ]
+    dying = [
+        place
+        for graph in system.releases.values()
+        for place, fact in facts(graph).items()
+        if fact.locked
+    ]
+
+    def holder(k: View, o: Value) -> Value:
+        t = k.get(s.LOCK, o)
+        at_work = And(one_of(k.get(s.PC, t), inside), eq(k.get(s.TARGET, t), o))
+        return Or(eq(t, NONE), at_work)
+
+    def self_holder(k: View, o: Value) -> Value:
+        return Or(eq(k.get(s.LOCK_SELF, o), False), one_of(k.get(s.AT, o), dying))
+
+    def one_holder(k: View, o: Value) -> Value:
+        return Not(And(ne(k.get(s.LOCK, o), NONE), eq(k.get(s.LOCK_SELF, o), True)))
+
+    return [
+        _idle(system),
+        Invariant("who holds the lock is in its locked section", (OBJ,), holder),
+        Invariant("who locks itself is in its locked section", (OBJ,), self_holder),
+        Invariant("one holder of a lock", (OBJ,), one_holder),
+    ]
+
+
+def _idle(system: System) -> Invariant:
+    families = [*registers(system, TASK), s.TARGET]
+
+    def body(k: View, t: Value) -> Value:
+        empty = And(*[eq(k.get(f, t), NONE) for f in families])
+        return Or(ne(k.get(s.PC, t), IDLE), empty)
+
+    return Invariant("idle: all locals empty", (TASK,), body)

@@ -1,0 +1,51 @@
+"""Scopes, and what a search in one answers with: shared by the engines that search.
+
+`SMALL` is enough for most violations and finite enough to be visited as a whole; `LARGER` has room
+for two processes, two programs, a map and a pin.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bpflife.model.concrete import Scope
+from bpflife.model.rules import Rule
+from bpflife.model.system import System
+from bpflife.model.values import CPU, FD, IDX, PATH, PROC
+
+SMALL = {
+    "processes": 1, "descriptors": 2, "files": 2, "maps": 0, "programs": 1, "hooks": 1,
+    "pins": 0, "CPUs": 1,
+}  # fmt: skip
+ROOMY = {**SMALL, "programs": 2}
+TWO_PROCESSES = {**SMALL, "processes": 2}
+LARGER = {
+    "processes": 2, "descriptors": 2, "files": 3, "maps": 1, "programs": 2, "hooks": 1,
+    "pins": 1, "CPUs": 1,
+}  # fmt: skip
+Fired = tuple[Rule, dict[str, int]]
+
+
+def make_scope(system: System, sizes: dict[str, int]) -> Scope:
+    """The scope with these sizes; every process has one task."""
+    kinds = ["file"] * sizes["files"] + ["map"] * sizes["maps"] + ["prog"] * sizes["programs"]
+    for kind in system.targets:
+        kinds += [kind] * sizes["hooks"]
+    domains = {
+        PROC: sizes["processes"], FD: sizes["descriptors"], PATH: sizes["pins"],
+        CPU: sizes["CPUs"], IDX: max(1, sizes["maps"]),
+    }  # fmt: skip
+    return Scope(domains, kinds, list(range(1, sizes["processes"] + 1)))
+
+
+@dataclass
+class Found:
+    """A path into a violation: the rules that fire, with their parameters. `broken`: the last
+    one does not get through, a need of it is not met."""
+
+    path: list[Fired]
+    broken: bool = False
+
+
+class Cancelled(Exception):
+    """Somebody asked to stop."""
