@@ -1,0 +1,191 @@
+"""The process that keeps a world: it owns the private mounts and cgroups and forks the actors.
+
+Run as `python -m bpflife.proofs.kernel.keeper DESCRIPTOR PID`: a fresh process with one thread, so
+that it may change its mount namespace and fork at will. It obeys the process PID over the socket
+DESCRIPTOR. When that process closes the socket or ends, even by SIGKILL, the keeper kills the
+actors, removes the cgroups and ends; the pins go with the mount namespace. When the keeper is
+killed, the actors are killed by the kernel.
+
+One packet is one JSON object. The keeper says {"pins": path, "cgroups": path} first, or
+{"refused": what, "errno": name} and ends. Requests:
+  {"do": "actor"}                     -> {"pid": pid}, and its socket (SCM_RIGHTS)
+  {"do": "reap", "pid": p, "kill": b} -> {"status": wait status}
+  {"do": "reset"}                     -> {}; no actor, pin or cgroup is left
+  {"do": "stop"}                      -> {}; the same, and the keeper ends
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from bpflife.proofs.kernel import bpf, cgroups, commands
+
+_CLONE_NEWNS, _MS_REC, _MS_PRIVATE = 0x20000, 0x4000, 0x40000
+_PR_SET_PDEATHSIG = 1
+_MOUNT_POINTS = ("/sys/fs/bpf", "/mnt", "/tmp")  # any directory does: only the world sees it
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Keeper:
+    """The state of a keeper: its socket, the world's mounts and cgroup, the living actors."""
+
+    def __init__(self, control: socket.socket, owner: int) -> None:
+        self._control = control
+        self._owner = os.pidfd_open(owner)
+        self._actors: set[int] = set()
+        self._cgroups = ""
+        self._lock = -1
+
+    def setup(self, owner: int) -> None:
+        """Make the mounts and the cgroup and say so, or say what was refused and end."""
+        what = "a descriptor above 1000"
+        try:
+            _room_for_control()
+            what = "a private mount namespace"
+            _private_mounts()
+            what = "mounting a bpffs"
+            pins = _mount_bpffs()
+            what = "an own cgroup"
+            self._cgroups, self._lock = cgroups.make_own(owner)
+        except OSError as refused:
+            self._say({"refused": what, "errno": bpf.errno_name(refused.errno or 0)})
+            sys.exit(1)
+        self._pins = pins
+        self._say({"pins": pins, "cgroups": self._cgroups})
+
+    def run(self) -> None:
+        """Obey until the owner says stop or is gone; then clean up."""
+        orders: dict[str, Callable[..., dict[str, Any]]] = {
+            "reap": self._reap,
+            "reset": self._reset,
+        }
+        while (request := self._next()) is not None:
+            order = request.pop("do")
+            if order == "stop":
+                break
+            if order == "actor":
+                self._fork()
+            else:
+                self._say(orders[order](**request))
+        self._clear()
+        cgroups.remove_tree(self._cgroups)
+        with contextlib.suppress(OSError):
+            self._say({})
+
+    def _next(self) -> dict[str, Any] | None:
+        """The next request; None if the owner is gone."""
+        control = self._control.fileno()
+        if control not in select.select([control, self._owner], [], [])[0]:
+            return None
+        with contextlib.suppress(ConnectionError):
+            packet = self._control.recv(commands.MESSAGE)
+            return json.loads(packet) if packet else None
+        return None
+
+    def _say(self, answer: dict[str, Any]) -> None:
+        self._control.send(json.dumps(answer).encode())
+
+    def _fork(self) -> None:
+        mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        parent, pid = os.getpid(), os.fork()
+        if pid == 0:
+            _be_actor(theirs, parent)
+        self._actors.add(pid)
+        theirs.close()
+        with mine:
+            socket.send_fds(self._control, [json.dumps({"pid": pid}).encode()], [mine.fileno()])
+
+    def _reap(self, pid: int, kill: bool) -> dict[str, Any]:
+        """Wait for an actor's end, which SIGKILL brings about if `kill`."""
+        self._actors.remove(pid)
+        if kill:
+            os.kill(pid, signal.SIGKILL)
+        return {"status": os.waitpid(pid, 0)[1]}
+
+    def _reset(self) -> dict[str, Any]:
+        self._clear()
+        for directory, _, files in os.walk(self._pins, topdown=False):
+            for name in files:
+                with contextlib.suppress(OSError):  # the kernel's own maps.debug, progs.debug stay
+                    os.unlink(os.path.join(directory, name))
+            if directory != self._pins:
+                os.rmdir(directory)
+        return {}
+
+    def _clear(self) -> None:
+        """Kill the actors and remove the cgroups below the world's own."""
+        for pid in tuple(self._actors):
+            self._reap(pid, kill=True)
+        for entry in tuple(os.scandir(self._cgroups)):
+            if entry.is_dir(follow_symlinks=False):
+                cgroups.remove_tree(entry.path)
+
+
+def _be_actor(control: socket.socket, parent: int) -> None:
+    """Turn this just forked process into an actor: low descriptors free, killed with the keeper."""
+    try:
+        _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+        if os.getppid() == parent:
+            high = fcntl.fcntl(control.detach(), fcntl.F_DUPFD_CLOEXEC, commands.CONTROL)
+            os.closerange(3, commands.CONTROL)
+            with contextlib.suppress(ConnectionError):
+                commands.serve(socket.socket(fileno=high))
+    finally:
+        os._exit(0)
+
+
+def _private_mounts() -> None:
+    _check(_libc.unshare(_CLONE_NEWNS))
+    _check(_libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None))
+
+
+def _mount_bpffs() -> str:
+    """Mount a new, empty bpffs that only the world sees: where."""
+    point = next(path for path in _MOUNT_POINTS if os.path.isdir(path))
+    _check(_libc.mount(b"bpf", os.fsencode(point), b"bpf", ctypes.c_ulong(0), None))
+    return point
+
+
+def _check(result: int) -> None:
+    if result < 0:
+        raise bpf.error(ctypes.get_errno(), "keeper")
+
+
+def _room_for_control() -> None:
+    """Allow descriptors above the control socket's number; OSError if the limit is fixed."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = commands.CONTROL + 64
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        enough = hard == resource.RLIM_INFINITY or hard >= wanted
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard if enough else wanted))
+        except ValueError:
+            raise bpf.error(errno.EPERM, "RLIMIT_NOFILE") from None
+
+
+def main() -> None:
+    """Keep a world for the process and socket that the arguments name."""
+    control, owner = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
+    control.set_inheritable(False)
+    keeper = Keeper(control, owner)
+    if os.getppid() == owner:
+        keeper.setup(owner)
+        keeper.run()
+    os._exit(0)  # nothing is left to finalize
+
+
+if __name__ == "__main__":
+    main()

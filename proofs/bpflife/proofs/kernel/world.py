@@ -1,0 +1,216 @@
+"""A world: an own place on the real kernel for experiments, and actors that live in it.
+
+The place is a private mount namespace with a fresh bpffs, and an own cgroup directory. It belongs
+to a keeper process (keeper.py); the process that runs the world stays as it was, so tests and
+threads may use worlds. Everything is removed at the end, also after an exception or a SIGKILL.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+from bpflife.proofs.kernel import bpf, cgroups
+from bpflife.proofs.kernel.actors import Actor
+from bpflife.proofs.kernel.commands import MESSAGE
+from bpflife.proofs.kernel.refs import Refs, Snapshot
+
+_PATIENCE = 30.0  # seconds until the keeper counts as hung
+_SOURCE_ROOT = Path(__file__).parents[3]
+
+
+class RefusedError(OSError):
+    """The machine refuses a part of a world. `what` names the part, `errno` says why."""
+
+    def __init__(self, what: str, number: int) -> None:
+        super().__init__(number, f"{what} is refused: {bpf.errno_name(number)}")
+        self.what = what
+
+
+class World:
+    """A world; use it as a context manager, or close it.
+
+    `refs` lets several worlds share a reader of reference counts; without it the world has an own
+    one. Raises RefusedError, or what `Refs` raises. Not for use by several threads at once.
+    """
+
+    pins: str  # directory of the world's bpffs; only its actors see it
+    cgroups: str  # the world's own cgroup directory; everybody sees it
+
+    def __init__(self, refs: Refs | None = None) -> None:
+        with contextlib.suppress(OSError):
+            sweep()
+        self._open = contextlib.ExitStack()
+        self._made: dict[str, set[int]] = {"map": set(), "prog": set(), "link": set()}
+        self._actors: list[Actor] = []
+        try:
+            self._refs = refs or self._open.enter_context(Refs())
+            self._keeper = _Keeper()
+            self._open.callback(self._keeper.close)
+            place = self._keeper.hello()
+        except BaseException:
+            self._open.close()
+            raise
+        self.pins, self.cgroups = place["pins"], place["cgroups"]
+        self._open.callback(cgroups.remove_tree, self.cgroups)  # if the keeper could not
+        self._open.callback(self._stop)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all actors and remove all cgroups and pins. Closing twice is fine."""
+        self._open.close()
+
+    def reset(self) -> None:
+        """Begin anew in the same world, faster than a new one: end actors, remove cgroups, pins.
+
+        What the objects of before left in the kernel is no longer in `snapshot`.
+        """
+        self._forget_actors()
+        self._keeper.ask({"do": "reset"})
+        for ids in self._made.values():
+            ids.clear()
+
+    def actor(self, name: str) -> Actor:
+        """A new process in the world, with no descriptors but 0, 1 and 2."""
+        answer, control = self._keeper.ask_for_socket({"do": "actor"})
+        actor = Actor(name, answer["pid"], control, self._reap, self._made)
+        self._actors.append(actor)
+        return actor
+
+    def pin_path(self, name: str) -> str:
+        """The path of a pin, for commands of actors."""
+        return os.path.join(self.pins, name)
+
+    def cgroup_path(self, name: str) -> str:
+        """The path of a cgroup of this world, "" for the own directory. ValueError for "..".
+
+        A name may have parts: "parent/child".
+        """
+        if name.startswith("/") or ".." in name.split("/"):
+            raise ValueError(f"{name!r} leads out of the world")
+        return os.path.join(self.cgroups, name) if name else self.cgroups
+
+    def cgroup_make(self, name: str) -> str:
+        """Make a cgroup: its path. OSError as from mkdir."""
+        os.mkdir(self.cgroup_path(name))
+        return self.cgroup_path(name)
+
+    def cgroup_remove(self, name: str) -> None:
+        """Remove a cgroup. OSError as from rmdir. The kernel detaches its programs later."""
+        os.rmdir(self.cgroup_path(name))
+
+    def attached(self, cgroup: str, attach_type: str) -> tuple[int, ...]:
+        """Ids of the programs attached to a cgroup, in running order; not the inherited ones."""
+        directory = os.open(self.cgroup_path(cgroup), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return bpf.prog_query(directory, attach_type).prog_ids
+        finally:
+            os.close(directory)
+
+    def snapshot(self, fds: bool = False, everything: bool = False) -> Snapshot:
+        """The kernel's counts now, for the objects that this world's actors made.
+
+        With `fds` also the actors' BPF descriptors by pid; with `everything` the whole machine's
+        objects and processes.
+        """
+        snapshot = self._refs.snapshot(fds)
+        running = [actor.pid for actor in self._actors if actor.running]
+        return snapshot if everything else snapshot.only(self._made, running)
+
+    def _reap(self, pid: int, kill: bool) -> int:
+        return int(self._keeper.ask({"do": "reap", "pid": pid, "kill": kill})["status"])
+
+    def _forget_actors(self) -> None:
+        for actor in self._actors:
+            actor.forget()
+        self._actors.clear()
+
+    def _stop(self) -> None:
+        self._forget_actors()
+        with contextlib.suppress(OSError):  # its process may have been killed
+            self._keeper.ask({"do": "stop"})
+
+
+def sweep() -> list[str]:
+    """Remove what killed runs left behind: the paths of their cgroups. OSError without cgroup2.
+
+    Every world does it first. Pins, mounts and processes of killed runs don't outlive them.
+    """
+    return cgroups.sweep()
+
+
+class _Keeper:
+    """The owner's side of a keeper process."""
+
+    def __init__(self) -> None:
+        self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._socket.settimeout(_PATIENCE)
+        try:
+            with theirs:
+                self._process = _spawn(theirs)
+        except BaseException:
+            self._socket.close()
+            raise
+
+    def hello(self) -> dict[str, Any]:
+        """Where the pins and cgroups are; RefusedError if there is no world."""
+        answer = self._receive()[0]
+        if "refused" in answer:
+            raise RefusedError(answer["refused"], _errno_number(answer["errno"]))
+        return answer
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Send a request and wait for its answer; ConnectionError if the keeper is gone."""
+        self._socket.send(json.dumps(request).encode())
+        return self._receive()[0]
+
+    def ask_for_socket(self, request: dict[str, Any]) -> tuple[dict[str, Any], socket.socket]:
+        """`ask` for an answer that brings a socket."""
+        self._socket.send(json.dumps(request).encode())
+        answer, fds = self._receive()
+        return answer, socket.socket(fileno=fds[0])
+
+    def close(self) -> None:
+        """Let go of the keeper, which ends when the socket closes, and wait for its end."""
+        self._socket.close()
+        try:
+            self._process.wait(_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _receive(self) -> tuple[dict[str, Any], list[int]]:
+        packet, fds, _, _ = socket.recv_fds(self._socket, MESSAGE, 1, socket.MSG_CMSG_CLOEXEC)
+        if not packet:
+            raise ConnectionResetError(errno.ECONNRESET, "the world's keeper has ended")
+        return json.loads(packet), fds
+
+
+def _spawn(control: socket.socket) -> subprocess.Popen[bytes]:
+    """Start a keeper in an own session, so that Ctrl-C reaches only its owner."""
+    module = "bpflife.proofs.kernel.keeper"
+    return subprocess.Popen(
+        [sys.executable, "-S", "-P", "-m", module, str(control.fileno()), str(os.getpid())],
+        pass_fds=[control.fileno()],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        cwd="/",
+        env=os.environ | {"PYTHONPATH": str(_SOURCE_ROOT)},
+        start_new_session=True,
+    )
+
+
+def _errno_number(name: str) -> int:
+    return bpf.ENOTSUPP if name == "ENOTSUPP" else int(getattr(errno, name, 0))
