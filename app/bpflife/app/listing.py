@@ -1,0 +1,70 @@
+"""`bpflife list`: what there is to check, ask, play and write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from bpflife.model import catalogue, language
+from bpflife.model.properties import CATALOGUE
+from bpflife.model.system import System
+from bpflife.model.vocabulary import VOCABULARY
+
+from . import inputs, tables, terminal
+
+Rows = list[tuple[str, ...]]
+
+
+def cards() -> Rows:
+    """The cards that ship, with the hook they describe."""
+    rows: Rows = [("card", "title", "since", "hook", "program type")]
+    for name in catalogue.card_names():
+        card = catalogue.load_card(name)
+        hook = f"{card.target.kind}, held by a {card.target.held_by}"
+        rows.append((name, card.title, card.since, hook, card.program))
+    return rows
+
+
+def properties() -> Rows:
+    """The questions that can be asked of a card."""
+    return [(p.name, p.sentence, *[f"source: {s}" for s in p.sources]) for p in CATALOGUE.values()]
+
+
+def stories() -> Rows:
+    """The stories that ship, in the order in which they are told."""
+    rows: Rows = [("story", "title", "cards")]
+    for name in catalogue.story_names():
+        story = catalogue.load_scenario(name)
+        rows.append((name, story.title, ", ".join(story.cards)))
+    return rows
+
+
+def steps(names: Sequence[str]) -> Rows:
+    """The steps of scenarios with these cards: how each is written, who does it, what it is."""
+    system = System([inputs.card(name) for name in dict.fromkeys(names)])
+    return [
+        (spec.usage(), f"{spec.actor}: {spec.title}", spec.call) for spec in language.specs(system)
+    ]
+
+
+def vocabulary() -> Rows:
+    """The forms of step that cards are made of."""
+    return [(form, doc) for form, (_, _, doc) in VOCABULARY.items()]
+
+
+TABLES: dict[str, Callable[[], Rows]] = {"cards": cards, "stories": stories}
+ENTRIES: dict[str, Callable[[], Rows]] = {"properties": properties, "vocabulary": vocabulary}
+
+
+def show(what: str, card_names: Sequence[str]) -> None:
+    """Print one of the lists; `card_names` only matters for steps."""
+    out = terminal.console()
+    if what in TABLES:
+        heads, *rows = TABLES[what]()
+        out.print(tables.table(heads, rows))
+    else:
+        tables.print_entries(out, steps(card_names) if what == "steps" else ENTRIES[what]())
+
+
+def names_in(text: str) -> Iterator[str]:
+    """The names in `a,b`."""
+    return (name.strip() for name in text.split(",") if name.strip())

@@ -1,0 +1,461 @@
+"""A trace as data for drawing: pure Python, no Panel, nothing that a browser would have to decide.
+
+Everything about how a kind of object or a family of slots looks is in `LANES`, `LOOKS` and
+`FAMILIES`; what is not listed there gets a plain default. Every string of a trace is text for the
+picture, whatever it contains: the drawing code sets text nodes and never markup.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from bpflife.app.picture.layout import TALL, WIDE, Item, Metrics, arrange
+from bpflife.model.documents import ObjectState, Slot, State, Trace, TraceStep
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a kind of node is drawn and what its conditions are called."""
+
+    lane: str
+    icon: str
+    shape: str
+    hue: str
+    words: str
+    plural: str  # for the heading of its lane
+    here: str = ""  # second line while it exists
+    gone: str = "freed"
+    counted: bool = False  # show its reference count even when it never differs from zero
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family of slots means, for edges and their owners."""
+
+    words: str  # "OWNER {words} TARGET"
+    owner: str = "other"  # kind of the owner, when it is neither object nor process nor CPU
+    label: bool = False  # write the slot's name on the edge
+    mark: str = ""  # not an edge but a mark on the target, with this word
+
+
+LANES: Final = ("process", "call", "descriptor", "file", "map", "object", "link", "anchor", "cpu")
+
+LOOKS: Final = {
+    "process": Look("process", "process", "round", "blue", "process", "processes", gone="exited"),
+    "call": Look("call", "call", "round", "blue", "call", "calls", "in flight", "done"),
+    "descriptor": Look(
+        "descriptor", "descriptor", "pill", "sky", "descriptor", "descriptors", "open", "closed"
+    ),
+    "file": Look("file", "file", "page", "sky", "open file", "open files", counted=True),
+    "map": Look("map", "map", "drum", "green", "map", "maps", counted=True),
+    "program": Look("object", "program", "round", "vermilion", "program", "programs", counted=True),
+    "link": Look("link", "link", "pill", "purple", "link", "links", counted=True),
+    "hook": Look("anchor", "hook", "hexagon", "slate", "hook target", "hooks", "there"),
+    "cgroup": Look("anchor", "hook", "hexagon", "slate", "cgroup", "hooks", "there"),
+    "pin": Look("anchor", "pin", "round", "amber", "pin", "pins", "pinned", "removed"),
+    "cpu": Look("cpu", "cpu", "square", "ink", "CPU", "CPUs", "idle"),
+    "other": Look("object", "other", "round", "slate", "object", "others", "there"),
+}
+SAME_LOOK: Final = {
+    "prog": "program",
+    "open file": "file",
+    "target": "hook",
+    "perf_event": "hook",
+    "hook_target": "hook",
+    "netdev": "hook",
+    "tracepoint": "hook",
+    "cgroup_target": "cgroup",
+    "path": "pin",
+    "inode": "pin",
+}
+
+FAMILIES: Final = {
+    "fd": Family("has descriptor for", owner="process"),
+    "file_obj": Family("is open on", owner="file"),
+    "used": Family("uses", owner="program"),
+    "pin": Family("pins", owner="pin"),
+    "entry": Family("runs", owner="hook"),
+    "effective": Family("runs", owner="hook"),
+    "dir": Family("is kept by its directory", owner="hook", mark="has directory"),
+    "running": Family("is inside", owner="cpu"),
+    "link_prog": Family("holds", owner="link"),
+    "elem": Family("has as element", owner="map"),
+}
+REGISTERS: Final = ("reg.", "ptr.")  # counted and not counted
+REGISTER: Final = Family("holds in a register", owner="call", label=True)
+RELEASE: Final = Family("holds until its release is done", label=True)
+UNKNOWN: Final = Family("points at", label=True)
+
+HELD: Final = {
+    "counted": "counted",
+    "uncounted": "not counted",
+    "reader": "a reader, not counted",
+    "table": "entry of the descriptor table",
+}
+
+RUNS: Final = {"idle": "idle", "running": "in a call", "exited": "exited"}
+
+LABEL_LENGTH: Final = 22
+WORD_LENGTH: Final = 24
+
+
+def look_of(kind: str) -> Look:
+    """The look of a kind; unknown kinds are drawn as plain objects."""
+    return LOOKS.get(SAME_LOOK.get(kind, kind), LOOKS["other"])
+
+
+def family_of(slot: str) -> Family:
+    """What a slot family means; `reg.NAME` and `ptr.NAME` are locals of a call in flight."""
+    if slot.startswith(REGISTERS):
+        return REGISTER
+    if slot.startswith("dying."):
+        return RELEASE
+    return FAMILIES.get(slot, UNKNOWN)
+
+
+def visible(text: str) -> str:
+    """The text with control and direction characters spelled out, so that it can't pretend."""
+    return "".join(
+        f"\\u{ord(c):04x}" if unicodedata.category(c) in ("Cc", "Cf", "Cs") else c for c in text
+    )
+
+
+def shorten(text: str, length: int) -> str:
+    """The text cut in the middle: both ends of a path or name say which one it is."""
+    text = visible(text)
+    if len(text) <= length:
+        return text
+    head = (length - 1) // 3
+    return f"{text[:head]}…{text[head - length + 1 :]}"
+
+
+@dataclass
+class _Node:
+    id: str
+    kind: str
+    label: str
+    after: str | None = None
+    counts: bool = False
+    users: bool = False
+    conditions: list[dict[str, Any]] = field(default_factory=list)  # one per state
+
+    role: str = ""  # what its slots make of a node whose kind is not known
+
+    @property
+    def look(self) -> Look:
+        known = self.kind in LOOKS or self.kind in SAME_LOOK
+        return look_of(self.kind if known else self.role)
+
+
+@dataclass(frozen=True)
+class _Edge:
+    source: str
+    target: str
+    style: str
+    slot: str
+    key: str
+
+
+def descriptor_id(process: str, number: str) -> str:
+    """Id of the node that stands for one descriptor of a process."""
+    return f"{process} fd {number}"
+
+
+class _Union:
+    """All nodes and edges of all states, in order of first appearance."""
+
+    def __init__(self, trace: Trace) -> None:
+        self.nodes: dict[str, _Node] = {}
+        self.edges: dict[_Edge, int] = {}
+        self.present: list[list[int]] = []
+        shown = _ever_there(trace)
+        self.cpus_matter = any(_cpu_matters(state) for state in trace.states)
+        for state in trace.states:
+            self._named(state, shown)
+            self.present.append(sorted({self._edge(e) for e in self._slots(state)}))
+        for i, state in enumerate(trace.states):
+            for node in self.nodes.values():
+                node.conditions.append(_condition(node, state, self._before(node, i)))
+
+    def _named(self, state: State, shown: set[str]) -> None:
+        for name, thing in state.objects.items():
+            if name in shown:
+                node = self._node(name, thing.kind)
+                node.counts |= node.look.counted or thing.refcnt != 0
+                node.users |= thing.usercnt is not None
+        for name in state.processes:
+            self._node(name, "process")
+        for name in state.cpus if self.cpus_matter else ():
+            self._node(name, "cpu")
+
+    def _slots(self, state: State) -> Iterable[_Edge]:
+        for slot in state.slots:
+            family = family_of(slot.slot)
+            self._node(slot.points, "other")
+            if slot.owner in self.nodes and not self.nodes[slot.owner].role:
+                self.nodes[slot.owner].role = family.owner
+            if slot.owner == slot.points or family.mark:
+                continue
+            if slot.slot == "fd":
+                self._node(slot.owner, "process")
+                number = descriptor_id(slot.owner, slot.key)
+                self._node(number, "descriptor", f"fd {slot.key}")
+                yield _Edge(slot.owner, number, "table", slot.slot, slot.key)
+                yield _Edge(number, slot.points, slot.held, slot.slot, slot.key)
+                continue
+            node = self._node(slot.owner, family.owner)
+            if node.kind == "call":
+                node.after = slot.owner.removeprefix("call by ")
+                node.label = "call"
+            yield _Edge(slot.owner, slot.points, slot.held, slot.slot, slot.key)
+
+    def _node(self, name: str, kind: str, label: str | None = None) -> _Node:
+        if name not in self.nodes:
+            self.nodes[name] = _Node(name, kind, name if label is None else label)
+        return self.nodes[name]
+
+    def _edge(self, edge: _Edge) -> int:
+        return self.edges.setdefault(edge, len(self.edges))
+
+    @staticmethod
+    def _before(node: _Node, at: int) -> bool:
+        """Whether the node was there before state `at`."""
+        return any(c["life"] in ("live", "dying") for c in node.conditions[:at])
+
+
+def _cpu_matters(state: State) -> bool:
+    """Whether a CPU runs a program or is waited for: otherwise the lane would only be noise."""
+    waits = any(thing.waits_for for thing in state.objects.values())
+    return waits or any(program is not None for program in state.cpus.values())
+
+
+def _ever_there(trace: Trace) -> set[str]:
+    named = set(trace.violation.nodes) if trace.violation else set()
+    for state in trace.states:
+        named |= {name for name, thing in state.objects.items() if thing.life != "unborn"}
+    return named
+
+
+def _condition(node: _Node, state: State, was: bool) -> dict[str, Any]:
+    """What the node looks like in one state: its life, its second line, its counts."""
+    thing = state.objects.get(node.id)
+    if thing is not None:
+        return _object_condition(node, thing, state)
+    life, word = _simple_condition(node, state, was)
+    return {"life": life, "word": word}
+
+
+def _simple_condition(node: _Node, state: State, was: bool) -> tuple[str, str]:
+    """Life and second line of what has no counts."""
+    doing = state.processes.get(node.id)
+    if doing is not None:
+        return "freed" if doing == "exited" else "live", RUNS[doing]
+    if node.id in state.cpus:
+        program = state.cpus[node.id]
+        return "live", f"inside {shorten(program, 14)}" if program is not None else "idle"
+    if any(_touches(slot, node) for slot in state.slots):
+        found = ("live", node.look.here)
+    elif node.kind == "call":  # stays for the one step that shows what it gave up
+        returned = bool(node.conditions) and node.conditions[-1]["life"] == "live"
+        found = ("freed", "done") if returned else ("absent", "")
+    else:
+        found = ("freed", node.look.gone) if was else ("ghost", "not yet")
+    return found
+
+
+def _touches(slot: Slot, node: _Node) -> bool:
+    if node.kind == "descriptor":
+        return slot.slot == "fd" and descriptor_id(slot.owner, slot.key) == node.id
+    return node.id in (slot.owner, slot.points)
+
+
+def _object_condition(node: _Node, thing: ObjectState, state: State) -> dict[str, Any]:
+    life = "ghost" if thing.life == "unborn" else thing.life
+    found: dict[str, Any] = {"life": life}
+    marks = [
+        family_of(slot.slot).mark or slot.slot
+        for slot in state.slots
+        if slot.points == node.id and (slot.owner == node.id or family_of(slot.slot).mark)
+    ]
+    if life == "ghost":
+        found["word"] = "not yet"
+    elif life == "freed":
+        found["word"] = node.look.gone
+    elif life == "dying":
+        waits = thing.waits_for
+        who = shorten(waits[0], 10) if len(waits) == 1 else f"{len(waits)} CPUs"
+        found["word"] = f"waits for {who}" if waits else "waiting"
+    else:
+        found["word"] = "" if node.counts else node.look.here
+    if life in ("live", "dying"):
+        if node.counts:
+            found["ref"] = thing.refcnt
+        if thing.usercnt is not None:
+            found["user"] = thing.usercnt
+        if thing.note:
+            found["note"] = visible(thing.note)
+        if marks:
+            found["mark"] = shorten(marks[0], WORD_LENGTH)
+    return found
+
+
+def _changes(before: State, after: State) -> list[dict[str, Any]]:
+    """The counts that a step moved: `{node, ref: +1, user: -1}`, zeros left out."""
+    found = []
+    for name, thing in after.objects.items():
+        old = before.objects.get(name)
+        change = {
+            "ref": thing.refcnt - (old.refcnt if old else 0),
+            "user": (thing.usercnt or 0) - ((old.usercnt or 0) if old else 0),
+        }
+        if any(change.values()):
+            found.append({"node": name} | {k: v for k, v in change.items() if v})
+    return found
+
+
+def _step(step: TraceStep, changes: list[dict[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "rule": visible(step.rule),
+        "actor": visible(step.actor),
+        "sentence": visible(step.sentence),
+        "changes": changes,
+    }
+    for name, value in (("say", step.say), ("call", step.call), ("errno", step.errno or "")):
+        if value:
+            found[name] = visible(value)
+    if step.internal:
+        found["internal"] = True
+    return found
+
+
+def _size(node: _Node) -> tuple[float, float]:
+    """A node's size: wide enough for its name and for every second line that it ever has."""
+    first = 38 + 8.0 * len(shorten(node.label, LABEL_LENGTH)) + 12
+    second = 0.0
+    for condition in node.conditions:
+        width = 24 + 6.7 * len(condition["word"])
+        for name in ("ref", "user"):
+            if name in condition:
+                width += 6.3 * len(f"{name} {condition[name]}") + 17
+        width += 16 + 6.7 * len(condition.get("mark", "")) if "mark" in condition else 0
+        second = max(second, width)
+    slant = 12 if node.look.shape in ("hexagon", "pill") else 0
+    return max(first, second) + slant, 50
+
+
+def _lanes(nodes: Iterable[_Node], tall: bool) -> dict[str, str]:
+    """The lanes that are used, with their headings; calls stand below their process if wide."""
+    headings: dict[str, list[str]] = {lane: [] for lane in LANES}
+    for node in nodes:
+        if node.look.plural not in headings[_lane(node, tall)]:
+            headings[_lane(node, tall)].append(node.look.plural)
+    headings["process"] = headings["process"][:1]
+    return {lane: ", ".join(words) for lane, words in headings.items() if words}
+
+
+def _lane(node: _Node, tall: bool) -> str:
+    return "process" if node.kind == "call" and not tall else node.look.lane
+
+
+def _layout(union: _Union, metrics: Metrics) -> dict[str, Any]:
+    headings = _lanes(union.nodes.values(), metrics.tall)
+    lanes = list(headings)
+    items = []
+    for node in union.nodes.values():
+        width, height = _size(node)
+        after = node.after if node.after in union.nodes else None
+        lane = lanes.index(_lane(node, metrics.tall))
+        items.append(Item(node.id, lane, width, height, after, keep=node.kind == "cpu"))
+    ends = [(edge.source, edge.target) for edge in union.edges]
+    layout = arrange(items, ends, len(lanes), metrics)
+    return {
+        "lanes": list(headings.values()),
+        "width": round(layout.width, 1),
+        "height": round(layout.height, 1),
+        "nodes": layout.boxes,
+        "bands": layout.bands,
+        "paths": [path.d for path in layout.paths],
+        "mids": [path.mid for path in layout.paths],
+    }
+
+
+def _edge_data(edge: _Edge, union: _Union) -> dict[str, Any]:
+    family = family_of(edge.slot)
+    source, target = (visible(union.nodes[end].id) for end in (edge.source, edge.target))
+    words = "points at" if edge.slot == "fd" and edge.style != "table" else family.words
+    name = visible(edge.slot.partition(".")[2] or edge.slot)
+    key = f" [{visible(edge.key)}]" if edge.key else ""
+    data = {
+        "from": edge.source,
+        "to": edge.target,
+        "style": edge.style,
+        "slot": visible(edge.slot) + key,
+        "title": f"{source} {words} {target}: {visible(edge.slot)}{key}, {HELD[edge.style]}",
+    }
+    if family.label:
+        data["label"] = shorten(name, 14)
+    return data
+
+
+def picture_data(trace: Trace) -> dict[str, Any]:
+    """The whole trace as JSON data for the drawing module.
+
+    `nodes` and `edges` are the union over all states, placed once for `wide` and `tall` pictures;
+    `states[i]` says which of them exist and with which counts, `steps[i]` leads from state i to
+    state i + 1.
+    """
+    union = _Union(trace)
+    order = sorted(union.nodes.values(), key=lambda node: LANES.index(node.look.lane))
+    states = []
+    for i, present in enumerate(union.present):
+        previous = union.present[i - 1] if i else present
+        states.append(
+            {
+                "nodes": {node.id: node.conditions[i] for node in order},
+                "edges": present,
+                "added": [e for e in present if e not in previous],
+                "removed": [e for e in previous if e not in present],
+            }
+        )
+    pairs = zip(trace.states, trace.states[1:], strict=False)
+    steps = [
+        _step(step, _changes(before, after))
+        for step, (before, after) in zip(trace.steps, pairs, strict=False)
+    ]
+    data: dict[str, Any] = {
+        "title": visible(trace.title),
+        "nodes": [_node_data(node) for node in order],
+        "edges": [_edge_data(edge, union) for edge in union.edges],
+        "wide": _layout(union, WIDE),
+        "tall": _layout(union, TALL),
+        "states": states,
+        "steps": steps,
+    }
+    if trace.scenario and trace.scenario.about:
+        data["about"] = visible(trace.scenario.about)
+    if trace.violation:
+        data["violation"] = {
+            "at": trace.violation.at,
+            "property": visible(trace.violation.property),
+            "sentence": visible(trace.violation.sentence),
+            "nodes": trace.violation.nodes,
+        }
+    return data
+
+
+def _node_data(node: _Node) -> dict[str, Any]:
+    look = node.look
+    known = node.kind in LOOKS or node.kind in SAME_LOOK
+    return {
+        "id": node.id,
+        "kind": look.words if known else visible(node.kind),
+        "lane": look.lane,
+        "label": shorten(node.label, LABEL_LENGTH),
+        "full": visible(node.id),
+        "icon": look.icon,
+        "shape": look.shape,
+        "hue": look.hue,
+    }
