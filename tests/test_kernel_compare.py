@@ -1,0 +1,112 @@
+"""The model against the running kernel: the same scenario on both, compared after every step."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import summary
+from bpflife.model.catalogue import load_scenario, story_names
+from bpflife.model.documents import InputError, Scenario, Step
+from bpflife.model.simulator import play
+from bpflife.proofs.kernel.available import why_not
+from bpflife.proofs.kernel.compare import compare
+from generate import random_scenario
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _allowed(request: pytest.FixtureRequest) -> None:
+    refused = why_not()
+    if refused:
+        pytest.skip(refused)
+
+
+@pytest.mark.parametrize("name", story_names())
+def test_the_stories_agree_step_by_step(name: str) -> None:
+    story = load_scenario(name)
+    compared = compare(story)
+    assert len(compared.rows) == len(story.steps)
+    assert compared.differences == []
+
+
+def test_the_posts_summary_on_the_kernel() -> None:
+    """Not that it agrees with the model: that the kernel's own numbers are the post's."""
+    compared = compare(summary.SCENARIO)
+    summary.check([row.kernel for row in compared.rows if row.kernel])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_random_scenarios_agree(seed: int) -> None:
+    """Calls that fail included: the errno is compared, and that nothing changed."""
+    cards = ["cgroup_legacy"] if seed % 4 else []
+    assert compare(random_scenario(seed, cards, 30)).differences == []
+
+
+def test_random_scenarios_are_worth_it() -> None:
+    """They succeed and fail in many ways, and use every step of the language."""
+    rows = [
+        (step.do, row.kernel_errno)
+        for seed in range(8)
+        for scenario in [random_scenario(1000 + seed, ["cgroup_legacy"], 40)]
+        for step, row in zip(scenario.steps, compare(scenario).rows, strict=True)
+    ]
+    assert {"attach", "replace", "detach", "pin", "obj_get", "unlink", "dup", "kill"} <= {
+        do for do, _ in rows
+    }
+    assert {"EBADF", "EINVAL", "ENOENT", None} <= {errno for _, errno in rows}
+
+
+def test_a_wrong_model_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison can fail: a model that forgets the pin's reference differs in that step."""
+
+    def forgetful(scenario: Scenario):  # type: ignore[no-untyped-def]
+        trace = play(scenario)
+        steps = []
+        for step in trace.steps:
+            if step.settled and step.rule == "pin":
+                maps = {name: (r - 1, u) for name, (r, u) in step.settled.maps.items()}
+                step = step.model_copy(
+                    update={"settled": step.settled.model_copy(update={"maps": maps})}
+                )
+            steps.append(step)
+        return trace.model_copy(update={"steps": steps})
+
+    monkeypatch.setattr("bpflife.proofs.kernel.compare.play", forgetful)
+    differences = compare(load_scenario("pin"), settle=0.3).differences
+    assert differences == ["step 2: maps counts: model (1, 2), kernel (2, 2)"]
+
+
+def test_a_proposal_is_for_the_model_only() -> None:
+    scenario = Scenario(
+        scenario="proposal",
+        cards=["bad_replace_gap"],
+        steps=[
+            Step(do="cgroup_make", by="loader", target="web"),
+            Step(do="detach", by="loader", target="web"),
+        ],
+    )
+    compared = compare(scenario)
+    assert compared.rows == []
+    assert "is a proposal: no kernel has it" in compared.why_not
+
+
+def test_a_single_rule_is_not_for_a_kernel() -> None:
+    scenario = Scenario(
+        scenario="single", steps=[Step(do="fire", rule="map_create.1", me="loader")]
+    )
+    with pytest.raises(InputError, match="a kernel runs whole system calls"):
+        compare(scenario)
+
+
+def test_where_it_is_refused_it_is_one_line_and_no_error() -> None:
+    """Without rights (an own user namespace has none outside it) the run says so and ends well."""
+    unshare = ["unshare", "--user", "--map-root-user"]
+    command = [*unshare, sys.executable, "-m", "bpflife.app.cli", "run", "create", "--kernel"]
+    if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("unshare --user is refused here")
+    ran = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert "is refused here" in ran.stdout + ran.stderr
+    assert "Traceback" not in ran.stderr

@@ -1,0 +1,117 @@
+"""Random walks through a scope, and broken copies of the states on the way.
+
+A walk prefers rules that have fired least, so that every rule gets its turn. The broken copies
+(one cell changed) are states that no walk reaches: a rule must do the same in all views there too.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+from bpflife.model.concrete import Blocked, Cells, ConcreteView
+from bpflife.model.graphs import facts
+from bpflife.model.rules import Rule
+from bpflife.model.state import LIFE_OF, LOCK, TARGET, Broken
+from bpflife.model.system import System
+from bpflife.model.values import BOOL, LIFE, NAT, OBJ
+from bpflife.proofs.explicit import Explicit
+
+Fired = tuple[Rule, dict[str, int], Cells]
+
+
+@dataclass
+class Walk:
+    """Random walks over one scope; `fired` counts how often each rule did."""
+
+    system: System
+    rules: list[Rule]
+    sizes: dict[str, int]
+    seed: int
+    fired: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.rng = random.Random(self.seed)
+        self.space = Explicit(self.system, self.rules, self.sizes)
+
+    def enabled(self, cells: Cells) -> list[tuple[Rule, dict[str, int], Cells | None]]:
+        """What can fire, with the state after it (None: a step of it breaks)."""
+        found: list[tuple[Rule, dict[str, int], Cells | None]] = []
+        for number in self.space.candidates(cells):
+            rule, env = self.space.instances[number]
+            view = ConcreteView(self.space.scope, cells)
+            try:
+                rule.body(view, env)
+                found.append((rule, env, view.commit()))
+            except Blocked:
+                continue
+            except Broken:
+                found.append((rule, env, None))
+        return found
+
+    def states(self, walks: int, length: int) -> list[Fired]:
+        """(rule, parameters, state before) along the walks."""
+        found: list[Fired] = []
+        for _ in range(walks):
+            cells: Cells = {}
+            for _ in range(length):
+                ready = self.enabled(cells)
+                if not ready:
+                    break
+                least = min(self.fired[r.name] for r, _, _ in ready)
+                rare = [x for x in ready if self.fired[x[0].name] == least]
+                rule, env, after = self.rng.choice(rare if self.rng.random() < 0.7 else ready)
+                self.fired[rule.name] += 1
+                found.append((rule, env, cells))
+                if after is None:
+                    break
+                cells = after
+        return found
+
+    def staged(self, rule: Rule, cells: Cells) -> tuple[dict[str, int], Cells] | None:
+        """Parameters and a state in which a micro-step stands in its place, its locals are what
+        the text of its call says, and the lock is held where it should be; else as in `cells`."""
+        edge = rule.edges[0]
+        graph = self.system.releases.get(rule.op) or self.system.graphs[rule.op]
+        env = {
+            p.name: self.rng.choice(list(self.space.scope.domain(p.sort, p.kind)) or [0])
+            for p in rule.params
+        }
+        fact = facts(graph).get(edge.source)
+        if fact is None or not all(env.values()):
+            return None
+        me, new = env["me"], dict(cells)
+        new[(graph.frame.at.name, me)] = edge.source
+        for name, family in graph.frame.registers.items():
+            kinds = "|".join(fact.kinds.get(name, ()))
+            new[(family.name, me)] = 0
+            if fact.regs[name] != "empty" and kinds:
+                new[(family.name, me)] = self._living(kinds, new)
+        if fact.target:
+            hook = self._living(fact.target, new)
+            new[(TARGET.name, me)] = hook
+            new[(LOCK.name, hook)] = me if fact.locked else 0
+        return env, {k: v for k, v in new.items() if v}
+
+    def _living(self, kinds: str, cells: Cells) -> int:
+        found = list(self.space.scope.domain(OBJ, kinds))
+        live = [o for o in found if cells.get((LIFE_OF.name, o)) == LIFE.live]
+        return self.rng.choice(live or found)
+
+    def breakage(self, cells: Cells) -> Cells:
+        """The state with one cell changed to another value of its sort. (Not what a call is
+        inside of: a hook's cells exist for hooks only, in the bounded view.)"""
+        changeable = [f for f in self.system.families if not f.rigid and f != TARGET]
+        family = self.rng.choice(changeable)
+        owners = "|".join(family.owners)
+        domains = [self.space.scope.domain(x, owners if x == OBJ else "") for x in family.args]
+        row = [self.rng.choice(list(d) or [0]) for d in domains]
+        sort = family.range
+        if sort in (NAT, BOOL):
+            top = 5 if sort == NAT else 1
+        else:
+            sizes = self.system.sizes
+            top = sizes[sort] - 1 if sort in sizes else max(self.space.scope.domain(sort) or [0])
+        new = {**cells, (family.name, *row): self.rng.randint(0, top)}
+        return {k: v for k, v in new.items() if v and all(k[1:])}
