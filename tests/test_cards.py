@@ -87,6 +87,9 @@ def test_a_card_needs_attach_and_detach(operation: str) -> None:
         ("create extra banana", "no kind of object `banana`"),
         ("make prog", "only what a directory holds"),
         ({"expect target live else ENOENT": ["expect entry == none"]}, "an undo list can't fail"),
+        ({"lock target else EINTR": ["put new"]}, "`lock target` can't fail: it has no `else`"),
+        ("swap entry <-> new else EBUSY", "can't fail"),
+        ({"get x from prog else EPERM": []}, "has errnos of its own"),
     ],
 )
 def test_a_step_that_means_nothing_here(change: object, message: str) -> None:
@@ -108,6 +111,13 @@ def test_a_card_is_refused_where_it_is_wrong() -> None:
     data = card_data()
     data["target"]["made_by"] = "map_create"
     with pytest.raises(InputError, match="`map_create` is a system call already"):
+        read(data)
+    data["target"]["made_by"] = "cgroup"
+    with pytest.raises(InputError, match="`cgroup` is a kind of object already"):
+        read(data)
+    data = card_data("perf_event")
+    data["on_target_death"] = ["create x prog", "put x"]
+    with pytest.raises(InputError, match="a dying object makes nothing new"):
         read(data)
     data = card_data("perf_event")
     data["on_target_death"] = ["take it from dir", "put it"]

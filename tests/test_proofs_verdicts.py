@@ -10,7 +10,7 @@ import pytest
 from bpflife.model import state as s
 from bpflife.model.catalogue import card_names, load_card
 from bpflife.model.documents import Verdict
-from bpflife.model.properties import CATALOGUE
+from bpflife.model.properties import CATALOGUE, attached
 from bpflife.model.rules import Rule
 from bpflife.model.simulator import play
 from bpflife.model.state import View
@@ -18,7 +18,7 @@ from bpflife.model.steps import Env
 from bpflife.model.system import System
 from bpflife.model.values import plus
 from bpflife.proofs.check import LADDER, Checker
-from bpflife.proofs.end import nothing_attached
+from bpflife.proofs.end import unproved
 from bpflife.proofs.explicit import Explicit
 from bpflife.proofs.induction import Induction
 from bpflife.proofs.replay import DisagreementError, replay
@@ -29,19 +29,20 @@ from groups import grouped
 P, V, NO = "PROVED", "VIOLATED", "DOES NOT APPLY"
 SCOPED = "PROVED for scope S"
 TABLE = {
-    # card: count, reachable, replace, crash, step
-    "cgroup_legacy": (P, P, P, V, P),
-    "perf_event": (P, P, NO, P, P),
-    "bad_replace_gap": (P, P, V, V, P),
-    "bad_forgotten_reference": (V, V, P, V, V),
-    "bad_double_put": (P, P, P, V, V),
-    "bad_put_before_unpublish": (V, V, P, V, SCOPED),
+    # card: count, reachable, replace, crash, dying, step
+    "cgroup_legacy": (P, P, P, V, P, P),
+    "perf_event": (P, P, NO, P, P, P),
+    "bad_replace_gap": (P, P, V, V, P, P),
+    "bad_forgotten_reference": (V, V, P, V, P, V),
+    "bad_double_put": (P, P, P, V, P, V),
+    "bad_put_before_unpublish": (V, V, P, V, P, SCOPED),
 }
 ORDER = (
     "count-equals-holders",
     "reachable-not-freed",
     "replace-never-empty",
     "crash-cleans-up",
+    "dying-gets-freed",
     "no-broken-step",
 )
 UNDER = {  # the property under which each proposal is caught
@@ -168,11 +169,12 @@ def test_the_end_states_of_a_proof_exist() -> None:
     must be satisfiable, or the proof would be about nothing. And the global hook is not proved."""
     local = Induction(System([load_card("perf_event")]))
     local.run()
-    assert nothing_attached(local) == []
-    assert nothing_attached(local, claim=False) != []
+    nothing = [attached(local.system)]
+    assert unproved(local, nothing) == []
+    assert unproved(local, nothing, claim=False) != []
     remote = Induction(System([load_card("cgroup_legacy")]))
     remote.run()
-    assert nothing_attached(remote) != []
+    assert unproved(remote, [attached(remote.system)]) != []
 
 
 def test_a_check_can_be_cancelled() -> None:

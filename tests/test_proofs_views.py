@@ -22,6 +22,7 @@ from bpflife.model.state import Broken
 from bpflife.model.system import System
 from bpflife.model.values import BOOL, ENTITIES, OBJ, Sort
 from bpflife.proofs.bounded import BoundedView, Layout
+from bpflife.proofs.induction import Induction
 from bpflife.proofs.scopes import LARGER, make_scope
 from bpflife.proofs.unbounded import Theory, UnboundedView
 from groups import grouped
@@ -145,8 +146,8 @@ class Embedding:
     """One concrete state, said in the theory of the unbounded view: an entity is a constant, all
     constants differ, every cell and every ghost count has its value."""
 
-    def __init__(self, system: System, scope: Scope) -> None:
-        self.system, self.scope, self.theory = system, scope, Theory(system)
+    def __init__(self, system: System, scope: Scope, theory: Theory | None = None) -> None:
+        self.system, self.scope, self.theory = system, scope, theory or Theory(system)
         self.layout = Layout(system, scope)
         self.entities = {
             sort: [self.theory.backend.none[sort], *self._constants(sort)] for sort in ENTITIES
@@ -236,6 +237,30 @@ def test_unbounded_view_equals_concrete(card: str) -> None:
         if answer == "fires":
             solver.add(*view.guards, *embedding.after(view, after))
             assert solver.check() == z3.sat, rule.name
+
+
+@pytest.mark.parametrize("card", grouped(["cgroup_legacy", "perf_event"]))
+def test_what_a_proof_assumes_is_true_of_real_steps(card: str) -> None:
+    """All that an obligation takes for granted (instances of the kept lemmas, the facts about
+    ghost counts) is said of a step that was really taken, with the state that it led to. If a
+    hypothesis were wrong this would be inconsistent, and the proofs worth nothing."""
+    system = System([load_card(card)])
+    induction = Induction(system)
+    induction.run()
+    walk = Walk(system, system.rules(), SCOPE, seed=5)
+    embedding = Embedding(system, walk.space.scope, induction.theory)
+    taken: dict[str, Sample] = {r.name: (r, e, c) for r, e, c in walk.states(12, 60)}
+    assert len(taken) > len(system.rules()) / 2
+    for rule, env, cells in taken.values():
+        answer, after = concretely(walk.space.scope, (rule, env, cells))
+        assert answer == "fires", rule.name
+        view = embedding.run(rule, env)
+        solver = z3.Solver()
+        solver.add(*embedding.facts(cells), *embedding.closed(view))
+        induction.assume(solver, view, rule, set())
+        solver.add(*induction.assumed(), *view.facts(), *view.guards)
+        solver.add(*embedding.after(view, after))
+        assert solver.check() == z3.sat, rule.name
 
 
 def test_a_literal_beyond_its_sort_is_refused() -> None:

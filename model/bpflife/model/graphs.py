@@ -38,8 +38,8 @@ class Edge:
 
     def fire(self, k: View, e: Env) -> None:
         """Guards and effect of this edge."""
-        if self.step.reads:
-            k.need(self.step.reads(k, e), "the hook that the call works on is not freed memory")
+        for holds, what in self.step.first:
+            k.need(holds(k, e), what)
         if self.leaves_loop:
             if self.step.done:
                 k.when(self.step.done(k, e))
@@ -105,6 +105,7 @@ def compile_graph(name: str, frame: Frame, items: Sequence[StepText], base: int)
         text, errno, undo = parse_step(item)
         for half in WAITS.get(text, (text,)):
             plan.append((make_step(frame, half, errno), errno, undo))
+        _check_else(plan[-1][0], text, errno, undo)
     _check_arguments([step for step, _, _ in plan])
     place = starts_at
     used = 1 if frame.owner == OBJ else 0
@@ -134,6 +135,15 @@ def compile_graph(name: str, frame: Frame, items: Sequence[StepText], base: int)
     graph.size = used
     _check_filled(graph)
     return graph
+
+
+def _check_else(step: Step, text: str, errno: str, undo: Undo) -> None:
+    """An `else` says what a failure is answered with, so the step must be able to fail."""
+    if (errno or undo) and not step.checks:
+        raise StepError(f"`{text}` can't fail: it has no `else`")
+    if errno and not text.startswith("expect "):
+        known = ", ".join(dict.fromkeys(check.errno for check in step.checks))
+        raise StepError(f"`{text}` has errnos of its own ({known}): leave `{errno}` out")
 
 
 def _check_arguments(steps: Sequence[Step]) -> None:

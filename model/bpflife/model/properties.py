@@ -217,6 +217,19 @@ def attached(system: System) -> Invariant:
     )
 
 
+def gone(system: System) -> list[Invariant]:
+    """Nothing is still dying: what an end leaves half done would be left so for ever."""
+
+    def body(kind: str) -> Callable[[View, Value], Value]:
+        return lambda k, o: Implies(k.kind(o, kind), ne(k.get(s.LIFE_OF, o), LIFE.dying))
+
+    wrong = "the kernel has nothing left to do, and {x} is still dying: it is never freed"
+    return [
+        Invariant(f"no {kind} is dying", (OBJ,), body(kind), kinds=(kind,), wrong=wrong)
+        for kind in system.kinds
+    ]
+
+
 def _none(_: System) -> list[Invariant]:
     return []
 
@@ -262,10 +275,20 @@ CATALOGUE: dict[str, Property] = {
             sources=("Starovoitov 2018, 'Lifetime of BPF objects': global and local hooks",),
         ),
         Property(
+            "dying-gets-freed",
+            "what dies is freed",
+            "When every process is gone, nothing is pinned and the kernel has finished its work, "
+            "nothing is in the middle of its end: no release path hangs.",
+            "end",
+            gone,
+            sources=("kernel/cgroup/cgroup.c: a cgroup that never offlines keeps its programs",),
+        ),
+        Property(
             "no-broken-step",
             "every step finds what it needs",
             "No step of a call finds less than it needs: a put has a reference to put, a publish "
-            "an empty entry, a decrement a count above zero; no call returns with a lock held.",
+            "an empty entry, a decrement a count above zero; no call takes a lock that it holds "
+            "already, or returns with one held.",
             "needs",
             _none,
             sources=("include/linux/refcount.h: underflow is a use after free",),

@@ -25,6 +25,7 @@ from .system import System
 from .values import CPU, FD, OBJ, PATH, PROC, RUN, TASK
 from .world import FIRST_FD, Outcome, World
 
+LOCALS = ("reg", "ptr", "dying", "dyingptr")  # families of locals, before the dot
 MAX_PROCESSES = 64
 MAX_INTERNAL = 500  # internal work after one step; it terminates, this catches a broken card
 
@@ -106,8 +107,8 @@ class Player:
     def _call(self, spec: StepSpec, step: Step, at: str) -> None:
         world = self.world
         assert step.by is not None
-        me = world.process(step.by)
-        if world.get(s.RUN_OF, me) in (RUN.exiting, RUN.exited):
+        me = world.first_task(step.by)
+        if world.get(s.RUN_OF, world.get(s.PROC_OF, me)) in (RUN.exiting, RUN.exited):
             raise InputError(f"{at}: by: process {step.by} has exited")
         wanted = self._new_name(spec, step, at)
         env: dict[str, Any] = {"me": me, "type": self._type(step, at)}
@@ -199,7 +200,7 @@ class Player:
         words = {"actor": step.by or ""}
         for key, n in outcome.seen.items():
             prefix, _, name = key.partition(".")
-            if prefix in ("reg", "ptr", "dying"):
+            if prefix in LOCALS:
                 words[name] = world.name(OBJ, n)
         if "fd number" in outcome.seen:
             words["fd"] = f"descriptor {outcome.seen['fd number'] + FIRST_FD - 1}"
@@ -289,7 +290,7 @@ class Player:
         if sort in (TASK, PROC):
             if not WORD.fullmatch(text) or len(self.world.procs) > MAX_PROCESSES:
                 raise InputError(f"{at}: no process `{text[:60]}`")
-            return self.world.process(text)
+            return self.world.task(text) if sort == TASK else self.world.process(text)
         if sort == PATH:
             check_value(Arg("", "path"), text, at)
             return self.world.path(text)
@@ -315,7 +316,7 @@ class Player:
         world.adopt(outcome, wanted)
         for key, n in outcome.seen.items():
             prefix, _, name = key.partition(".")
-            if prefix in ("reg", "ptr", "dying"):
+            if prefix in LOCALS:
                 words.setdefault(name, world.name(OBJ, n))
             elif key == self.system.dir.name:
                 words.setdefault("target", world.name(OBJ, n))
@@ -336,7 +337,7 @@ class Player:
         graph = self.system.releases.get(rule.op) or self.system.graphs.get(rule.op)
         families = graph.frame.registers if graph else {}
         held = {name: self.world.get(f, env["me"]) for name, f in families.items()}
-        return {name: self.world.name(OBJ, n) for name, n in held.items() if n}
+        return {name: self.world.name(OBJ, n) for name, n in held.items()}
 
     def actor(self, rule: Rule, env: Mapping[str, int]) -> str:
         """Who takes a step: a task, a CPU, or the kernel."""

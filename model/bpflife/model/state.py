@@ -30,6 +30,7 @@ from .values import (
     TASK,
     And,
     If,
+    Not,
     Or,
     Sort,
     Value,
@@ -178,8 +179,10 @@ class View(ABC):
     def count_user(self, o: Value, n: int) -> None:
         """usercnt +- 1 if the object is a map; nothing else has one.
         (bpf_map_inc_with_uref, bpf_map_put_uref: kernel/bpf/syscall.c, 6.12)"""
-        old = self.get(USERCNT, o)
-        self.set(USERCNT, (o,), If(self.kind(o, "map"), plus(old, n), old))
+        old, is_map = self.get(USERCNT, o), self.kind(o, "map")
+        if n < 0:
+            self.need(Or(Not(is_map), at_least(old, 1)), "a user that goes finds a user count")
+        self.set(USERCNT, (o,), If(is_map, plus(old, n), old))
 
     def start_grace_period(self, waits: Family, owner: Value) -> None:
         """Wait for the readers that are inside now; later ones are not waited for.

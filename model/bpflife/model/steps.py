@@ -74,7 +74,7 @@ class Step:
     lock: int = 0
     loop: bool = False
     done: Guard | None = None  # of a loop: when it may end
-    reads: Guard | None = None  # needed before anything else: what it reads is not freed memory
+    first: tuple[tuple[Guard, str], ...] = ()  # needed before anything else, waiting included
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from .vocabulary import registers_of
 
 BASE_KINDS = ("file", "map", "prog")
 ARG_KINDS = ("fd", "path", "maps", "map", "prog")
+UNCOUNTED = {"reg": "ptr", "dying": "dyingptr"}  # locals of calls, of dying objects
 MAX_MAPS = 2  # maps per program in whole-call rules that a search explores
 
 
@@ -63,6 +64,7 @@ class System:
         self._base_operations()
         for card in cards:
             self._card_operations(card)
+        _check_names(self)
         self.sizes = {
             s.PLACE: 1 + sum(g.size for g in self.graphs.values()),
             s.RELEASE_PLACE: 1 + sum(g.size for g in self.releases.values()),
@@ -115,7 +117,8 @@ class System:
                     found[name] = found.get(name, True) and counted
         result = {}
         for name, counted in found.items():
-            family = Family(f"{prefix if counted else 'ptr'}.{name}", (sort,), OBJ, counted=counted)
+            kind = prefix if counted else UNCOUNTED[prefix]
+            family = Family(f"{kind}.{name}", (sort,), OBJ, counted=counted)
             if family not in self.families:
                 self.families.append(family)
             result[name] = family
@@ -179,8 +182,9 @@ class System:
         if how.remove:
             makers[card.target.removed_by] = how.remove
         for name, op in makers.items():
-            if name in self.graphs:
-                raise InputError(f"{card.api}: target: `{name}` is a system call already")
+            if name in self.graphs or name in self.kinds:
+                what = "a system call" if name in self.graphs else "a kind of object"
+                raise InputError(f"{card.api}: target: `{name}` is {what} already")
             self._add(name, _for_kind(op, card.target.kind), f"linux.yaml: {name}")
         for name, op in card.own_operations().items():
             full = f"{card.api}.{name}"
@@ -236,6 +240,17 @@ def _check_apart(cards: Sequence[AttachCard]) -> None:
             both = f"{owner[kind]} and {card.api}"
             raise InputError(f"cards: {both} are both about a {kind}; take one of them")
         owner[kind] = card.api
+
+
+def _check_names(system: System) -> None:
+    """Families and rules are told apart by name, in every engine."""
+    for what, names in (
+        ("cells", [f.name for f in system.families]),
+        ("rule", [r.name for r in system.rules()]),
+    ):
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise InputError(f"cards: two {what}s are called `{twice[0]}`; rename one")
 
 
 def _for_kind(op: Operation, kind: str) -> Operation:

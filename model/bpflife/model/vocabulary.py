@@ -54,7 +54,8 @@ def make_step(frame: Frame, text: str, errno: str = "") -> Step:
             _check_words(frame, form, words)
             extra: dict[str, Any] = {"errno": errno} if "errno" in make.__annotations__ else {}
             made = make(frame, **words, **extra)
-            return replace(made, reads=_not_freed(frame)) if _on_target(form, words) else made
+            first = _not_freed(frame) if _on_target(form, words) else ()
+            return replace(made, first=(*first, *made.first))
     raise StepError(f"no such step: `{text}` (bpflife list vocabulary shows them)")
 
 
@@ -63,11 +64,15 @@ def _on_target(form: str, words: Mapping[str, str]) -> bool:
     return any(x in form for x in (" entry", " target")) or words.get("arg") in ("entry", "dir")
 
 
-def _not_freed(f: Frame) -> Guard | None:
+def _not_freed(f: Frame) -> tuple[tuple[Guard, str], ...]:
     """What a task's step needs of its hook target. (A dying object's memory is its own.)"""
     if f.owner == OBJ:
-        return None
-    return lambda k, e: ne(k.get(s.LIFE_OF, f.target(k, e)), LIFE.freed)
+        return ()
+
+    def holds(k: View, e: Env) -> Value:
+        return ne(k.get(s.LIFE_OF, f.target(k, e)), LIFE.freed)
+
+    return ((holds, "the hook that the call works on is not freed memory"),)
 
 
 def _check_words(f: Frame, form: str, words: Mapping[str, str]) -> None:
@@ -84,6 +89,8 @@ def _check_words(f: Frame, form: str, words: Mapping[str, str]) -> None:
     kind = words.get("kind")
     if kind and kind not in f.kinds:
         raise StepError(f"no kind of object `{kind}`; there are {', '.join(f.kinds)}")
+    if form.startswith("create ") and f.owner == OBJ:
+        raise StepError("create: a dying object makes nothing new")
     if form.startswith("make ") and kind not in f.dir.owners:
         raise StepError(f"make {kind}: only what a directory holds is made so; create X {kind}")
 
@@ -371,7 +378,13 @@ def _use(f: Frame, maps: str) -> Step:
 
 @step("lock target")
 def _lock(f: Frame) -> Step:
-    """Takes the target's lock; waits while somebody has it. Readers take no lock."""
+    """Takes the target's lock; waits while somebody has it (who has it already would wait for ever:
+    a violation). Readers take no lock."""
+
+    def not_mine(k: View, e: Env) -> Value:
+        if f.owner == OBJ:
+            return eq(k.get(s.LOCK_SELF, e["me"]), False)
+        return ne(k.get(s.LOCK, f.target(k, e)), e["me"])
 
     def effect(k: View, e: Env) -> None:
         if f.owner == OBJ:
@@ -380,7 +393,10 @@ def _lock(f: Frame) -> Step:
             k.set(s.LOCK, (f.target(k, e),), e["me"])
 
     words = "takes the lock of the hook"
-    return Step("lock target", words, effect, waits=lambda k, e: k.unlocked(f.target(k, e)), lock=1)
+    return Step(
+        "lock target", words, effect, waits=lambda k, e: k.unlocked(f.target(k, e)), lock=1,
+        first=((not_mine, "a lock that is taken is not held by this call already"),),
+    )  # fmt: skip
 
 
 @step("unlock target")

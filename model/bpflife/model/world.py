@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 from . import state as s
 from .concrete import Blocked, Cells, ConcreteView, Scope
-from .documents import ObjectState, Settled, Slot, State
+from .documents import InputError, ObjectState, Settled, Slot, State
 from .graphs import IDLE, Edge, Graph, facts
 from .language import BPFFS
 from .rules import Rule, begin, finish, left_full
@@ -24,6 +24,7 @@ from .values import CPU, FD, IDX, LIFE, OBJ, PATH, PROC, RUN, TASK, Sort
 
 FIRST_FD = 3  # 0, 1 and 2 are taken in every process
 CPUS = 2
+MAX_THREADS = 8
 
 
 @dataclass
@@ -60,9 +61,34 @@ class World:
         """The number of a process; a new name is a new process (with one task)."""
         if name not in self.procs:
             self.procs.append(name)
-            self.scope.table.append(len(self.procs))
+            if len(self.procs) not in self.scope.table:
+                self.scope.table.append(len(self.procs))
             self.scope.sizes[PROC] = len(self.procs)
         return self.procs.index(name) + 1
+
+    def first_task(self, name: str) -> int:
+        """The number of the task with which a process began."""
+        return self._tasks_of(self.process(name))[0]
+
+    def task(self, name: str) -> int:
+        """The number of a task: a process's first has its name, others are `NAME-thread2` ..."""
+        stem, _, number = name.rpartition("-thread")
+        if not stem or not number.isdigit():
+            return self.first_task(name)
+        process, wanted = self.process(stem), int(number[:3])
+        if not 2 <= wanted <= MAX_THREADS:
+            raise InputError(f"a process has at most {MAX_THREADS} threads: no `{name}`")
+        while len(self._tasks_of(process)) < wanted:
+            self.scope.table.append(process)
+        return self._tasks_of(process)[wanted - 1]
+
+    def _tasks_of(self, process: int) -> list[int]:
+        return [t for t, p in enumerate(self.scope.table, 1) if p == process]
+
+    def _task_name(self, task: int) -> str:
+        process = self.scope.table[task - 1]
+        place = self._tasks_of(process).index(task) + 1
+        return self.procs[process - 1] + (f"-thread{place}" if place > 1 else "")
 
     def path(self, name: str) -> int:
         """The number of a path in bpffs."""
@@ -84,8 +110,10 @@ class World:
             return "nothing"
         if sort == OBJ:
             return self.objects.get(n, f"object {n}")
-        if sort in (PROC, TASK):
+        if sort == PROC:
             return self.procs[n - 1]
+        if sort == TASK:
+            return self._task_name(n)
         if sort == PATH:
             return BPFFS + self.paths[n - 1]
         if sort == FD:
@@ -205,8 +233,8 @@ class World:
         """What a process is at: "running" inside a system call, else "idle" (from its birth)."""
         if self.get(s.RUN_OF, process) in (RUN.exiting, RUN.exited):
             return "exited"
-        tasks = [t for t, p in enumerate(self.scope.table, 1) if p == process]
-        return "running" if any(self.get(s.PC, t) for t in tasks) else "idle"
+        busy = any(self.get(s.PC, t) for t in self._tasks_of(process))
+        return "running" if busy else "idle"
 
     def _slot(self, family: Family, args: list[int], value: int) -> Slot:
         owner = self.name(family.args[0], args[0])

@@ -1,15 +1,18 @@
-"""Does the card do anything at all? A proof about an attach that never succeeds says nothing.
+"""Does the card do anything at all? A proof about an attach that never attaches says nothing.
 
-The explicit search takes whole calls in a small scope until each operation of the card has
-succeeded once, and its target has died once. What never did in `STEPS` steps (a handful would do:
+The explicit search takes whole calls in a small scope until it has seen each operation of the card
+do what it is for: attach puts a program into the hook, replace puts another one in its place,
+detach takes it out, and the target dies. What was never seen in `STEPS` steps (a handful would do:
 make, load, load, attach, detach) is named in the verdict.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+from bpflife.model.concrete import Cells
 from bpflife.model.graphs import IDLE
+from bpflife.model.rules import Rule
 from bpflife.model.system import System
 
 from .explicit import Explicit
@@ -18,23 +21,60 @@ from .scopes import ROOMY
 STEPS = 10
 SECONDS = 30.0
 
+Seen = Callable[[Rule, Cells, Cells], bool]
+
 
 def never(system: System, api: str, cancelled: Callable[[], bool] = lambda: False) -> list[str]:
-    """The operations of a card that never succeed; where the search ran out of time, nothing is
-    said."""
-    rules = system.search_rules(())
-    wanted = {
-        op: {r.name for r in rules if r.op == op and not r.errno} for op in system.reviewed[api]
-    }
-    kind = system.cards[api].target.kind
-    wanted["on_target_death"] = {
-        r.name for r in rules if r.op == kind and r.internal and r.edges[-1].target == IDLE
-    }
-    search = Explicit(system, rules, ROOMY, api)
-    seen = search.run(
-        [], STEPS, cancelled=cancelled, seconds=SECONDS,
-        until=lambda fired: all(names & fired for names in wanted.values()),
-    )  # fmt: skip
-    missing = [op for op, names in wanted.items() if not names & search.fired]
+    """What the card never does, in words; where the search ran out of time, nothing is said."""
+    missing = _goals(system, api)
+
+    def watch(rule: Rule, before: Cells, after: Cells) -> bool:
+        for words in [w for w, seen in missing.items() if seen(rule, before, after)]:
+            del missing[words]
+        return not missing
+
+    search = Explicit(system, system.search_rules(()), ROOMY, api)
+    seen = search.run([], STEPS, cancelled=cancelled, seconds=SECONDS, watch=watch)
     said = seen.complete or seen.depth >= STEPS
-    return sorted(op.removeprefix(f"{api}.") for op in missing) if said else []
+    return sorted(missing) if said else []
+
+
+def _goals(system: System, api: str) -> dict[str, Seen]:
+    """What must be seen once, by what to say where it never is."""
+    card, entry = system.cards[api], system.entry.name
+    kind = card.target.kind
+    goals: dict[str, Seen] = {
+        "on_target_death never comes to its end": (
+            lambda rule, _, after: rule.op == kind and rule.internal and _ended(rule)
+        )
+    }
+    changes: Mapping[str, tuple[str, Callable[[int, int], bool]]] = {
+        "attach": ("attach never attaches a program", lambda old, new: not old and bool(new)),
+        "replace": (
+            "replace never puts one program in the place of another",
+            lambda old, new: old != new and bool(old) and bool(new),
+        ),
+        "detach": ("detach never detaches a program", lambda old, new: bool(old) and not new),
+    }
+    for operation, (words, change) in changes.items():
+        spec = getattr(card.operations, operation)
+        if spec is None or spec == "on_target_death":
+            continue
+        steps = system.steps_of(api, operation)
+        goals[words] = _changed(entry, steps, change)
+    return goals
+
+
+def _changed(entry: str, steps: set[str], change: Callable[[int, int], bool]) -> Seen:
+    def seen(rule: Rule, before: Cells, after: Cells) -> bool:
+        if rule.op not in steps or rule.errno:
+            return False
+        hooks = {key for key in {*before, *after} if key[0] == entry}
+        return any(change(before.get(key, 0), after.get(key, 0)) for key in hooks)
+
+    return seen
+
+
+def _ended(rule: Rule) -> bool:
+    """The rule is the last step of its path."""
+    return rule.edges[-1].target == IDLE

@@ -1,10 +1,10 @@
 """Checks one property of one card (or all of them) and answers with verdicts.
 
 First the unbounded induction: what it proves holds for any number of objects, and nothing more is
-asked. What it does not prove is looked for by bounded search in a small scope; then a scope with
-two processes is visited as a whole, which finds what was too deep or proves the property there;
-then a larger scope is searched as far as the time goes. A path is replayed by the simulator before
-it becomes a verdict. What nothing decides is said to be so.
+asked. What it does not prove is looked for by bounded search in a small scope; then two scopes, one
+with two threads and one with two processes, are visited as a whole, which finds what was too deep
+or proves the property there; then a larger scope is searched as far as the time goes. A path is
+replayed by the simulator before it becomes a verdict. What nothing decides is said to be so.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from bpflife.model.documents import InputError, Verdict, scope_words
 from bpflife.model.properties import CATALOGUE, Invariant, Property
 from bpflife.model.system import System
 
+from . import end
 from .alive import never
-from .end import nothing_attached
 from .explicit import Explicit
 from .induction import Induction
 from .replay import replay
-from .scopes import LARGER, ROOMY, SMALL, TWO_PROCESSES, Cancelled, Found
+from .scopes import LARGER, ROOMY, SMALL, TWO_PROCESSES, TWO_THREADS, Cancelled, Found
 from .search import Search
 
 MICRO = "every call in micro-steps"
@@ -47,6 +47,7 @@ class Rung:
 
 LADDER = (
     Rung("search", SMALL, 16, 60.0),
+    Rung("explicit", TWO_THREADS, 60, 90.0),
     Rung("explicit", TWO_PROCESSES, 60, 90.0),
     Rung("search", LARGER, 9, 20.0),
 )
@@ -90,7 +91,7 @@ class Checker:
             return self._broken()
         if prop.form == "step":
             return induction.gap_unproved(self.system.steps_of(self.card.api, prop.operation))
-        return nothing_attached(induction)
+        return end.unproved(induction, prop.invariants(self.system))
 
     def _idle(self) -> list[str]:
         if self.idle is None:
@@ -124,8 +125,10 @@ class Checker:
             return self._done(prop, began, word="DOES NOT APPLY", reason=field_)
         idle = self._idle()
         if idle:
-            verb = "succeeds" if len(idle) == 1 else "succeed"
-            reason = f"{' and '.join(idle)} never {verb}: there is nothing to show"
+            found = self._why_idle(prop, began)
+            if found:
+                return found
+            reason = f"{'; '.join(idle)}: there is nothing to show"
             return self._done(prop, began, word="UNDECIDED", reason=reason, scope=ROOMY)
         left = self.unproved(prop)
         before = self._induce().obligations
@@ -136,9 +139,16 @@ class Checker:
             )  # fmt: skip
         return self._search(prop, left, began)
 
+    def _why_idle(self, prop: Property, began: float) -> Verdict | None:
+        """A step that breaks may be why an operation never does what it is for."""
+        left = self.unproved(prop) if prop.form == "needs" else []
+        verdict = self._search(prop, left, began) if left else None
+        return verdict if verdict and verdict.word == "VIOLATED" else None
+
     def _search(self, prop: Property, left: list[str], began: float) -> Verdict:
         """Climb the ladder until somebody finds a violation."""
-        whole: Rung | None = None
+        whole: list[Rung] = []
+        partly = False  # a scope that was to be visited as a whole was not: the time was over
         deepest: tuple[dict[str, int], int] = ({}, 0)
         for rung in self.ladder:
             found, depth, complete = self._climb(rung, prop)
@@ -148,22 +158,28 @@ class Checker:
                     prop, began, word="VIOLATED", trace=trace, scope=rung.sizes,
                     depth=len(found.path), unit=UNIT, granularity=MIXED, unproved=left,
                 )  # fmt: skip
-            whole = rung if complete else whole
+            whole += [rung] if complete else []
+            partly |= rung.engine == "explicit" and not complete
             deepest = (rung.sizes, depth) if depth > 0 and not complete else deepest
         shared: dict[str, Any] = {"unit": UNIT, "granularity": MIXED, "unproved": left}
         scope, depth = deepest
-        if whole:
+        if whole and not partly:
             more = "every state of the scope was visited"
+            others = [scope_words(rung.sizes) for rung in whole[:-1]]
+            more += f"; and of scope ({'), ('.join(others)})" if others else ""
             more += f"; {self._provided(prop)}" if self._provided(prop) else ""
             if scope:
                 beyond = scope_words(scope)
                 more += f"; beyond it, no violation up to depth {depth} in scope ({beyond})"
             return self._done(
-                prop, began, word="PROVED for scope S", scope=whole.sizes, reason=more, **shared
+                prop, began, word="PROVED for scope S", scope=whole[-1].sizes, reason=more, **shared
             )
         if depth:
             word = "NO VIOLATION up to depth k in scope S"
-            return self._done(prop, began, word=word, scope=scope, depth=depth, **shared)
+            why = "the time was over" if partly else ""
+            return self._done(
+                prop, began, word=word, scope=scope, depth=depth, reason=why, **shared
+            )
         reason = "timeout: no search had the time for a single step"
         return self._done(prop, began, word="UNDECIDED", reason=reason, **shared)
 

@@ -2,54 +2,65 @@
 
 "Eventually" becomes a statement about states in which no internal rule can fire (grace periods
 end, work runs, readers leave: fairness). To prove that nothing is attached there, assume a hook
-target with a program, and ask who keeps it alive. Live means its count is at least 1 (a proved
-lemma); the count is the sum of the ghost counts; a ghost count of at least 1 has a member, the
-*witness*: an open file, a directory, a local. The same question about the file leads to a
-descriptor, and that to a process. Kinds rise strictly on the way (target, file, descriptor), so
-two witness steps suffice, and the obligation stays ground.
+target with a program, and ask who keeps it alive. To prove that nothing is still dying, assume
+something that is: the step of its release path that comes next could be taken.
+
+Live means that its count is at least 1 (a proved lemma); the count is the sum of the ghost counts;
+a ghost count of at least 1 has a member, the *witness*: an open file, a directory, a local. The
+same question about the file leads to a descriptor, and that to a process. Kinds rise strictly on
+the way (target, file, descriptor), so two witness steps suffice, and the obligation stays ground.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import z3
 
-from bpflife.model.properties import internal, quiet_owner
+from bpflife.model.properties import Invariant, internal, quiet_owner
 from bpflife.model.rules import Rule
 from bpflife.model.state import Family
-from bpflife.model.values import NONE, OBJ, Term, ne
+from bpflife.model.values import OBJ, Not, Sort, Term
 
 from .induction import Induction
-from .unbounded import UnboundedView
+from .unbounded import Theory, UnboundedView
 
 
-def nothing_attached(induction: Induction, claim: bool = True) -> list[str]:
-    """Empty when it is proved that no hook has a program in an end state without owners; else
-    what could not be excluded. `claim` False leaves out "has a program": that such end states
-    exist at all must then not be excluded, or the proof would be about nothing."""
-    kinds = induction.system.targets
-    return [
-        f"an end state with a program still on a {kind} could not be excluded"
-        for kind in kinds
-        if not _excluded(induction, kind, claim)
-    ]
+def unproved(
+    induction: Induction, invariants: Sequence[Invariant], claim: bool = True
+) -> list[str]:
+    """Empty when it is proved that the invariants (about one object each) hold in every end state
+    without owners; else what could not be excluded. `claim` False leaves the invariants out: that
+    such end states exist at all must then not be excluded, or the proof would be about nothing."""
+    left = []
+    for invariant in invariants:
+        for kind in invariant.kinds or tuple(induction.system.targets):
+            tries = (_excluded(induction, invariant, kind, claim, who) for who in (False, True))
+            if not any(tries):
+                left.append(f"an end state in which it is not so that {invariant.name} ({kind})")
+    return left
 
 
-def _excluded(induction: Induction, kind: str, claim: bool) -> bool:
-    """No end state has a program on a target of this kind."""
-    theory, system = induction.theory, induction.system
+def _excluded(
+    induction: Induction, invariant: Invariant, kind: str, claim: bool, witnesses: bool
+) -> bool:
+    """In no end state the invariant is false for an object of this kind. Without `witnesses` nobody
+    asks who keeps it alive: fewer hypotheses, and for what is dying they are enough."""
+    theory = induction.theory
     view = UnboundedView(theory)
-    target = view.entity(OBJ, theory.constant(OBJ, "hook!goal"))
+    target = view.entity(OBJ, theory.constant(OBJ, "object!goal"))
     view.when(view.kind(target, kind))
     if claim:
-        view.when(ne(view.get(system.entry, target), NONE))
-    _witnesses(induction, view, target.payload, kind)
+        view.when(Not(invariant.body(view, target)))
+    if witnesses:
+        _witnesses(induction, view, target.payload, kind)
     for _, sort, premise in quiet_owner(view):
         view.when(view.all(sort, premise))
     solver = z3.SolverFor("QF_UFLIA")
     solver.add(*_no_internal_rule(induction, view))
+    solver.add(*_not_released_on(induction, view, kind, target.payload))
     induction.assume(solver, view, None, set())
     solver.add(*view.guards, *view.facts())
     induction.obligations += 1
@@ -83,13 +94,36 @@ def _witness(induction: Induction, view: UnboundedView, family: Family, o: Any) 
 def _no_internal_rule(induction: Induction, view: UnboundedView) -> list[Any]:
     """No internal rule can fire for the entities that were read before (those that its own
     reading adds are not asked again). Leaving out an instance only weakens the hypothesis."""
+    theory = induction.theory
     known = {sort: list(terms.values()) for sort, terms in view.reads.items()}
     found = []
     for rule in internal(induction.rules):
-        rows = [known[p.sort] for p in rule.params]
+        rows = [_values(theory, known, p.sort) for p in rule.params]
         for row in itertools.product(*rows):
             found.append(_disabled(induction, view, rule, row))
     return found
+
+
+def _not_released_on(induction: Induction, view: UnboundedView, kind: str, o: Any) -> list[Any]:
+    """The same for the release path of one object, at all that has been read by now: a loop of it
+    that can't end has a slot that is still full, and then its other edge could be taken."""
+    known = {sort: list(terms.values()) for sort, terms in view.reads.items()}
+    found = []
+    for rule in internal(induction.rules):
+        if rule.op != kind or rule.mode != "micro":
+            continue
+        rows = [
+            [o] if p.name == "me" else _values(induction.theory, known, p.sort) for p in rule.params
+        ]
+        found += [_disabled(induction, view, rule, row) for row in itertools.product(*rows)]
+    return found
+
+
+def _values(theory: Theory, known: Mapping[Sort, Sequence[Any]], sort: Sort) -> Sequence[Any]:
+    """What a parameter may be: the entities that were read, or every value of an enumeration."""
+    if sort in known:
+        return known[sort]
+    return [theory.backend.literal(sort, n) for n in range(len(sort.names))]
 
 
 def _disabled(induction: Induction, view: UnboundedView, rule: Rule, row: tuple[Any, ...]) -> Any:
@@ -102,7 +136,9 @@ def _disabled(induction: Induction, view: UnboundedView, rule: Rule, row: tuple[
         if p.kind:
             trial.when(trial.kind(env[p.name], *p.kind.split("|")))
     rule.body(trial, env)
-    absent = [a == theory.backend.none[p.sort] for p, a in zip(rule.params, row, strict=True)]
+    none = theory.backend.none
+    pairs = zip(rule.params, row, strict=True)
+    absent = [a == none[p.sort] for p, a in pairs if p.sort in none]
     needs = {at for _, _, at in trial.needs}  # by place: equal terms are one term to Z3
     guards = [g for at, g in enumerate(trial.guards) if at not in needs]
     view.quantified += trial.quantified

@@ -99,13 +99,14 @@ class Explicit:
         say: Callable[[str], None] = lambda _: None,
         cancelled: Callable[[], bool] = lambda: False,
         seconds: float = 600,
-        until: Callable[[set[str]], bool] | None = None,
+        watch: Callable[[Rule, Cells, Cells], bool] | None = None,
     ) -> Explored:
         """Shortest violations by property; stops when all are found, the time is over, or every
-        state was visited. `until` is told the names of the rules that have fired, and stops it
-        (no property is needed then)."""
+        state was visited. `watch` is shown every transition (rule, state before, state after), and
+        stops it by True (no property is needed then)."""
         stop = time.monotonic() + seconds
-        self.fired: set[str] = set()
+        self.watch = watch
+        self.enough = False
         self.nodes: dict[Key, Node] = {frozenset(): Node(None, None, 0)}
         found: dict[str, Found] = {}
         layer: list[Key] = [frozenset()]
@@ -116,10 +117,11 @@ class Explicit:
                 if cancelled():
                     raise Cancelled
                 self._expand(key, level, properties, found, following)
+                if self.enough:
+                    break
                 if time.monotonic() > stop:
                     return Explored(found, len(self.nodes), level, False)
-            enough = until(self.fired) if until else len(found) == len(properties)
-            if enough or not following:
+            if self.enough or not following or (properties and len(found) == len(properties)):
                 return Explored(found, len(self.nodes), level + 1, not following)
             layer = following
         return Explored(found, len(self.nodes), depth, False)
@@ -137,13 +139,12 @@ class Explicit:
             except Blocked:
                 continue
             except Broken:
-                self.fired.add(rule.name)
                 if any(p.form == "needs" for p in properties):
                     found.setdefault("no-broken-step", self._path(key, (rule, env), True))
                 continue
             after = view.commit()
             new = frozenset(after.items())
-            self.fired.add(rule.name)
+            self.enough |= self.watch is not None and self.watch(rule, cells, after)
             is_new = new not in self.nodes
             if is_new:
                 self.nodes[new] = Node(key, (rule, env), level + 1)

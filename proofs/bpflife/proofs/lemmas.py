@@ -196,6 +196,8 @@ def _at_place(system: System, graph: Graph, place: int, fact: Facts) -> list[Inv
         if state == "full" and fact.kinds.get(r) == ("file",):
             family = graph.frame.registers[r]
             found.append(here(f"target is behind {r}", _behind(family)))
+    if not fact.locked:
+        found.append(here("lock not held", lambda k, t: ne(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
     if fact.locked:
         found.append(here("lock held", lambda k, t: eq(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
         found += [here(what, holds) for what, holds in _conditions(system, graph, fact)]
@@ -248,8 +250,8 @@ def _of_release(system: System, kind: str, graph: Graph) -> list[Invariant]:
             if state != "maybe":
                 found.append(_dying_at(name, place, family, state == "empty"))
         found += [_dying_at(name, place, family, True) for family in own]
-        if fact.locked:
-            found.append(_self_locked(name, place))
+        if s.LOCK_SELF in system.families:
+            found.append(_self_locked(name, place, fact.locked))
     return found
 
 
@@ -270,11 +272,11 @@ def _dying_at(name: str, place: int, family: Family, empty: bool) -> Invariant:
     return Invariant(f"at {name}: {family.name} {what}", family.args, body)
 
 
-def _self_locked(name: str, place: int) -> Invariant:
+def _self_locked(name: str, place: int, locked: bool) -> Invariant:
     return Invariant(
-        f"at {name}: locks itself",
+        f"at {name}: {'locks itself' if locked else 'does not lock itself'}",
         (OBJ,),
-        lambda k, o: Or(ne(k.get(s.AT, o), place), eq(k.get(s.LOCK_SELF, o), True)),
+        lambda k, o: Or(ne(k.get(s.AT, o), place), eq(k.get(s.LOCK_SELF, o), locked)),
     )
 
 

@@ -1,7 +1,8 @@
 """Scopes, and what a search in one answers with: shared by the engines that search.
 
-`SMALL` is enough for most violations and finite enough to be visited as a whole; `LARGER` has room
-for two processes, two programs, a map and a pin.
+`SMALL` is enough for most violations and finite enough to be visited as a whole. Two callers of one
+hook are two threads of a process, which share its descriptors, or two processes, which share what
+has a name; `LARGER` has room for two processes, two programs, a map and a pin.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ SMALL = {
     "pins": 0, "CPUs": 1,
 }  # fmt: skip
 ROOMY = {**SMALL, "programs": 2}
+TWO_THREADS = {"processes": 1, "threads": 2, **SMALL}
 TWO_PROCESSES = {**SMALL, "processes": 2}
 LARGER = {
     "processes": 2, "descriptors": 2, "files": 3, "maps": 1, "programs": 2, "hooks": 1,
@@ -27,7 +29,7 @@ Fired = tuple[Rule, dict[str, int]]
 
 
 def make_scope(system: System, sizes: dict[str, int]) -> Scope:
-    """The scope with these sizes; every process has one task."""
+    """The scope with these sizes; every process has so many `threads` (tasks), or one."""
     kinds = ["file"] * sizes["files"] + ["map"] * sizes["maps"] + ["prog"] * sizes["programs"]
     for kind in system.targets:
         kinds += [kind] * sizes["hooks"]
@@ -35,7 +37,8 @@ def make_scope(system: System, sizes: dict[str, int]) -> Scope:
         PROC: sizes["processes"], FD: sizes["descriptors"], PATH: sizes["pins"],
         CPU: sizes["CPUs"], IDX: max(1, sizes["maps"]),
     }  # fmt: skip
-    return Scope(domains, kinds, list(range(1, sizes["processes"] + 1)))
+    processes = range(1, sizes["processes"] + 1)
+    return Scope(domains, kinds, [p for p in processes for _ in range(sizes.get("threads", 1))])
 
 
 @dataclass
