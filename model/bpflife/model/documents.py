@@ -8,12 +8,26 @@ line that names file, line or field, and what to do.
 
 from __future__ import annotations
 
+import errno as errnos
+import os
 import re
+import stat
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from . import explain
 
 MAX_BYTES = 256 * 1024  # a scenario or card is a page of text; more is a mistake or an attack
 NAME = r"^[a-z][a-z0-9_-]{0,39}$"
@@ -32,8 +46,26 @@ class Document(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _wrong(message: str) -> PydanticCustomError:
+    """A validator's error whose text is for people; pydantic adds nothing to it."""
+    return PydanticCustomError("wrong", "{message}", {"message": message})
+
+
 # ---------------------------------------------------------------------------------------------
 # Scenario: what to do
+
+# The kernel answers with one that user space has no name for: ENOTSUPP, 524.
+ERRNOS = {name for name in vars(errnos) if re.fullmatch(r"E[A-Z0-9]+", name)} | {"ENOTSUPP"}
+
+
+def _errno(value: object) -> object:
+    """An errno by its name. `errno: 0` without quotes is a number to YAML, and means success."""
+    if type(value) is int and value == 0:
+        return "0"
+    if value is None or (isinstance(value, str) and value in ("0", *ERRNOS)):
+        return value
+    near = explain.did_you_mean(value, ERRNOS) if isinstance(value, str) else ""
+    raise _wrong(f"no such errno{near or '; expected a name (EBUSY), or 0 for success'}")
 
 
 class Step(Document):
@@ -48,7 +80,9 @@ class Step(Document):
     do: Name
     by: Name | None = None
     say: Line | None = Field(default=None, description="the narrator's sentence for this step")
-    errno: str | None = Field(default=None, pattern=r"^[A-Z0-9]+$", description="expected errno")
+    errno: Annotated[str | None, BeforeValidator(_errno)] = Field(
+        default=None, description="expected errno; 0: success"
+    )
 
     @property
     def args(self) -> dict[str, Any]:
@@ -69,6 +103,14 @@ class Scenario(Document):
         description="after each step the kernel finishes its own work; false: step by step",
     )
     steps: Annotated[list[Step], Field(max_length=200)]
+
+    @field_validator("cards")
+    @classmethod
+    def _each_once(cls, cards: list[str]) -> list[str]:
+        for card in cards:
+            if cards.count(card) > 1:
+                raise _wrong(f"`{card}` is there twice")
+        return cards
 
 
 # ---------------------------------------------------------------------------------------------
@@ -268,13 +310,18 @@ def _parse(text: str, origin: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
         line = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{origin}{line}: not YAML: {e.problem or e.context}") from None
+        problem = e.problem or e.context or ""
+        hint = "; put a text with a colon in quotes" if problem.startswith("mapping values") else ""
+        raise InputError(f"{origin}{line}: not YAML: {problem}{hint}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         raise InputError(f"{origin}: not YAML: {str(e).splitlines()[0][:120]}") from None
+    except (LookupError, AttributeError):  # what PyYAML makes of `!!bool maybe`
+        raise InputError(f"{origin}: not YAML: a value does not fit its tag (`!!`)") from None
     if problem:
         raise InputError(f"{origin}:{problem}")
     if not isinstance(data, dict):
-        raise InputError(f"{origin}: expected fields (`name: value`), found {_kind(data)}")
+        found = explain.kind_of(data)
+        raise InputError(f"{origin}: expected fields (`name: value`), found {found}")
     return data
 
 
@@ -321,11 +368,6 @@ def _refused_key(event: yaml.NodeEvent, keys: set[str]) -> str:
     return ""
 
 
-def _kind(data: object) -> str:
-    kinds = {list: "a list", str: "text", type(None): "nothing"}
-    return kinds.get(type(data), type(data).__name__)
-
-
 def line_of(text: str, path: tuple[int | str, ...]) -> int | None:
     """Line (from 1) of the field at `path` in a YAML text, or of its nearest parent.
 
@@ -351,19 +393,17 @@ def line_of(text: str, path: tuple[int | str, ...]) -> int | None:
     return line
 
 
-def _explain(error: ValidationError, text: str, origin: str) -> str:
-    first = error.errors(include_url=False)[0]
-    loc = tuple(first["loc"])
-    line = line_of(text, loc)
-    where = f"{origin}:{line}" if line else origin
-    field = ".".join(str(p + 1) if isinstance(p, int) else p for p in loc) or "document"
-    message = first["msg"].removeprefix("Value error, ")
-    known = {"extra_forbidden": "no such field", "missing": "this field is missing"}
-    message = known.get(first["type"], message)
-    value = first.get("input")
-    shown = f" (got {str(value)[:60]!r})" if isinstance(value, (str, int, float)) else ""
-    more = f"; {error.error_count() - 1} more" if error.error_count() > 1 else ""
-    return re.sub(r"\s+", " ", f"{where}: {field}: {message}{shown}{more}")
+def _explain(error: ValidationError, kind: type[BaseModel], data: object, text: str) -> str:
+    """`:LINE: FIELD: what is wrong`, of what is most worth telling."""
+    first, *others = explain.problems(error, kind, data)
+    line = line_of(text, first.path)
+    value = None if first.rank == explain.UNKNOWN else explain.value_at(data, first.path)
+    quoted = isinstance(value, (str, int, float)) and f"`{value}`" not in first.message
+    shown = f" (got {str(value)[:60]!r})" if quoted else ""
+    more = f"; {len(others)} more" if others else ""
+    where = f":{line}: " if line else ": "
+    message = f"{explain.field(first.path)}: {first.message}{shown}{more}"
+    return re.sub(r"\s+", " ", f"{where}{message}")
 
 
 def parse_document(kind: type[D], text: str, origin: str) -> D:
@@ -377,16 +417,24 @@ def parse_document(kind: type[D], text: str, origin: str) -> D:
     try:
         return kind.model_validate(data)
     except ValidationError as e:
-        raise InputError(_explain(e, text, origin)) from None
+        raise InputError(f"{origin}{_explain(e, kind, data, text)}") from None
 
 
 def read_text(path: Path) -> str:
-    """The text of a small file; InputError if it is missing, too large or not text."""
+    """The text of a small file; InputError if it is missing, too large, not text, or no file: a
+    pipe may never answer, a device never end."""
     try:
-        with path.open("rb") as file:  # not by stat: a pipe or a device has no size
+        if not stat.S_ISREG(path.stat().st_mode):
+            folder = "a directory, " if path.is_dir() else ""
+            raise InputError(f"{path}: {folder}not a regular file")
+        with path.open("rb") as file:
+            before = os.fstat(file.fileno())
             data = file.read(MAX_BYTES + 1)
+            after = os.fstat(file.fileno())
+        if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+            raise InputError(f"{path}: somebody wrote to it while it was read; try again")
         if len(data) > MAX_BYTES:
-            size = max(path.stat().st_size, len(data))
+            size = max(after.st_size, len(data))
             raise InputError(f"{path}: {size:,} bytes; a document has at most {MAX_BYTES:,}")
         return data.decode("utf-8")
     except UnicodeDecodeError:

@@ -164,7 +164,8 @@ def check_value(arg: Arg, value: Any, where: str) -> None:
         return
     if not isinstance(value, str) or not WORD.fullmatch(value):
         raise InputError(
-            f"{where}: {arg.name}: a name: a small letter, then letters, digits, - and _"
+            f"{where}: {arg.name}: a name of at most 40 characters: a small letter, then small "
+            f"letters, digits, - and _"
         )
 
 
