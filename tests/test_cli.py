@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from bpflife.app import check as check_command
-from bpflife.app import cli
+from bpflife.app import cli, terminal
 from bpflife.app import run as run_command
 from bpflife.model.documents import Compared, Comparison, Scenario, Settled
 
@@ -135,6 +135,44 @@ def test_run_writes_trace_and_page(capsys: Caught, tmp_path: Path) -> None:
     assert len(err.splitlines()) == 2
 
 
+def test_no_two_outputs_are_one_file_nor_the_input(capsys: Caught, tmp_path: Path) -> None:
+    path = written(tmp_path, SCENARIO)
+    link = tmp_path / "link.yaml"
+    link.symlink_to(path)
+    twice = str(tmp_path / "a")
+    line = refused(capsys, "run", "pin", "--trace", twice, "--html", f"{tmp_path}/./a")
+    assert line.endswith("/a: --html and --trace are the same file")
+    for option, file in (("--trace", path), ("--html", str(link))):
+        line = refused(capsys, "run", path, option, file)
+        assert line == f"{file}: {option} and the input are the same file"
+    assert "the input" in refused(capsys, "check", path, "--html", path)
+    assert Path(path).read_text() == SCENARIO
+    assert not Path(twice).exists()
+
+
+def test_a_file_is_put_in_place_as_a_whole(
+    capsys: Caught, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trace = tmp_path / "trace.json"
+    trace.write_text("old")
+    trace.chmod(0o640)
+
+    def killed(self: Path, text: str, **_: Any) -> int:
+        self.write_bytes(text[:10].encode())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", killed)
+        assert answer(capsys, "run", "pin", "--trace", str(trace))[0] == 130
+    assert trace.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [trace]
+    assert answer(capsys, "run", "pin", "--trace", str(trace))[0] == 0
+    assert json.loads(trace.read_text())["version"] == 1
+    assert trace.stat().st_mode & 0o777 == 0o640
+    assert answer(capsys, "run", "pin", "--trace", "/dev/null")[0] == 0
+    assert Path("/dev/null").is_char_device()
+
+
 def test_one_file_takes_one_scenario(capsys: Caught, tmp_path: Path) -> None:
     assert "one scenario" in refused(capsys, "run", "pin", "create", "--trace", str(tmp_path / "t"))
 
@@ -214,6 +252,12 @@ def test_lists(capsys: Caught, arguments: list[str], wanted: str) -> None:
     assert wanted in out
 
 
+def test_list_stories_says_that_a_number_is_no_part_of_a_name(capsys: Caught) -> None:
+    _, out, _ = answer(capsys, "list", "stories")
+    assert out.endswith("\nA name can be given without its number: bpflife run two_phase_load\n")
+    assert answer(capsys, "run", "two_phase_load")[0] == 0
+
+
 def test_list_steps_names_an_unknown_card(capsys: Caught) -> None:
     assert "no card `nope`" in refused(capsys, "list", "steps", "--cards", "nope")
 
@@ -241,10 +285,13 @@ def verdicts(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The verdicts that `check` gets, instead of asking the solver; SIGINT stays as it is."""
     found: list[Any] = []
 
-    def check_all(card: Any, names: list[str], *, each: Any, **_: Any) -> list[Any]:
+    def check_all(card: Any, names: list[str], *, each: Any, progress: Any, **_: Any) -> None:
         for one in found:
-            each(one)
-        return found
+            progress("thinking")
+            if callable(one):
+                one()
+            elif one.card == card.api:
+                each(one)
 
     monkeypatch.setattr("bpflife.proofs.check.check_all", check_all)
     monkeypatch.setattr(check_command.Interrupt, "watch", lambda self: None)
@@ -274,6 +321,105 @@ def test_check_prints_a_table(capsys: Caught, verdicts: list[Any]) -> None:
     ]  # fmt: skip
 
 
+def test_rows_are_aligned_and_there_before_the_next_verdict(
+    capsys: Caught, verdicts: list[Any]
+) -> None:
+    seen: list[str] = []
+    scope = {"processes": 2, "descriptors": 2, "files": 2, "programs": 1, "hooks": 1}
+    verdicts += [
+        verdict(), lambda: seen.append(capsys.readouterr().out),
+        verdict(property="count-equals-holders", word="PROVED for scope S", scope=scope),
+    ]  # fmt: skip
+    code, out, _ = answer(capsys, "check", "cgroup_legacy")
+    assert code == 0
+    heads, _, row = seen[0].splitlines()
+    assert row.startswith("cgroup_legacy  no-broken-step ")
+    second = out.splitlines()[0]
+    for line in (row, second):
+        assert line.index("PROVED") == heads.index("verdict")
+        assert line.index("as expected") == heads.index("expected")
+
+
+def test_a_narrow_terminal_says_the_card_once(
+    capsys: Caught, verdicts: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    verdicts += [verdict(), verdict(property="crash-cleans-up"), verdict(card="perf_event")]
+    _, out, _ = answer(capsys, "check", "all")
+    assert [line for line in out.splitlines() if "cgroup" in line] == ["card cgroup_legacy"]
+    assert out.count("card perf_event") == 1
+    assert max(len(line) for line in out.splitlines()) <= 80
+
+
+def test_an_errno_stands_once(capsys: Caught, verdicts: list[Any]) -> None:
+    found = violated()
+    said = ("x is refused: EBUSY", "EBUSY"), ("x closes it", "EBADF")
+    steps = [
+        step.model_copy(update={"sentence": sentence, "errno": errno})
+        for step, (sentence, errno) in zip(found.trace.steps, said, strict=False)
+    ]
+    trace = found.trace.model_copy(update={"steps": steps})
+    verdicts.append(found.model_copy(update={"trace": trace}))
+    _, out, _ = answer(capsys, "check", "cgroup_legacy")
+    assert "1. x is refused: EBUSY\n" in out
+    assert "2. x closes it (EBADF)\n" in out
+
+
+def test_after_ctrl_c_what_was_found_stays(
+    capsys: Caught, verdicts: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched: list[check_command.Interrupt] = []
+    monkeypatch.setattr(check_command.Interrupt, "watch", lambda self: watched.append(self))
+
+    def ctrl_c() -> None:
+        watched[0].set.set()
+        raise RuntimeError("what an interrupted solver raises")
+
+    verdicts += [violated(), ctrl_c, verdict(property="crash-cleans-up")]
+    code, out, err = answer(capsys, "check", "cgroup_legacy")
+    assert code == 130
+    assert out.count("VIOLATED") == 1
+    assert "=> something is [bold]wrong[/bold]" in out
+    assert "crash-cleans-up" not in out
+    assert err.splitlines() == [
+        "bpflife: cancelled; nothing was concluded about what was still being checked"
+    ]
+
+
+def test_a_log_gets_one_line_for_each_property_that_takes_long(
+    capsys: Caught, verdicts: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(terminal, "LONG", 0.3)
+    wait = lambda: time.sleep(0.6)  # noqa: E731
+    verdicts += [wait, verdict(), verdict(property="crash-cleans-up"), wait]
+    code, _, err = answer(
+        capsys, "check", "cgroup_legacy",
+        *("--property", "no-broken-step", "--property", "crash-cleans-up"),
+    )  # fmt: skip
+    assert code == 0
+    assert err == "bpflife: checking cgroup_legacy, no-broken-step: more than 0 s; thinking\n"
+
+
+@pytest.mark.parametrize("piped", [False, True])
+def test_progress_on_a_terminal_leaves_stdout_alone(piped: bool) -> None:
+    ours, theirs = pty.openpty()
+    done = subprocess.run(
+        [*COMMAND, "check", "perf_event", "--property", "replace-never-empty", "--json"],
+        env={**ENVIRONMENT, "TERM": "xterm"}, stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if piped else theirs, stderr=theirs,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = os.read(ours, 1 << 20).decode()
+    os.close(ours)
+    assert done.returncode == 0
+    assert "0:00:0" in shown
+    if piped:
+        assert json.loads(done.stdout)["word"] == "DOES NOT APPLY"
+        assert "DOES NOT APPLY" not in shown
+    else:
+        assert '"word":"DOES NOT APPLY"' in shown
+
+
 def test_check_shows_a_counterexample(capsys: Caught, verdicts: list[Any], tmp_path: Path) -> None:
     verdicts.append(violated())
     page = tmp_path / "page.html"
@@ -293,8 +439,16 @@ def test_several_counterexamples_are_files_of_their_own(
     verdicts += [violated(), other]
     answer(capsys, "check", "cgroup_legacy", "--trace", str(tmp_path / "t.json"))
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names == [
-        "t-cgroup_legacy-crash-cleans-up.json", "t-cgroup_legacy-no-broken-step.json",
+    assert names == ["t-crash-cleans-up.json", "t-no-broken-step.json"]
+
+
+def test_counterexamples_of_several_cards_have_the_card_in_their_name(
+    capsys: Caught, verdicts: list[Any], tmp_path: Path
+) -> None:
+    verdicts += [violated(), violated().model_copy(update={"card": "perf_event"})]
+    answer(capsys, "check", "all", "--html", str(tmp_path / "c05.html"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "c05-cgroup_legacy-no-broken-step.html", "c05-perf_event-no-broken-step.html",
     ]  # fmt: skip
 
 
@@ -338,6 +492,18 @@ BAD: dict[str, tuple[str | bytes, str]] = {
         ":4: step 2: colour: no such field",
     ),
     "missing argument": (STEPS + "  - {do: close, by: loader}\n", ":3: step 1: fd: "),
+    "meant otherwise": (
+        "scenario: mine\nstepz: []\n", ":2: stepz: no such field; did you mean `steps`?"
+    ),
+    "unknown errno": (STEPS + "  - {do: exit, by: a, errno: EWHATEVER}\n", ":3: steps.1.errno: "),
+    "a card twice": ("scenario: mine\nsteps: []\ncards: [a, a]\n", ":3: cards: `a` is there"),
+    "a long name": (
+        STEPS + f"  - {{do: exit, by: a, fd: {'a' * 41}}}\n", ":3: step 1: fd: no such field"
+    ),
+    "a long argument": (
+        STEPS + f"  - {{do: close, by: a, fd: {'a' * 41}}}\n",
+        ":3: step 1: fd: a name of at most 40 characters",
+    ),
     "missing field": ("scenario: mine\n", "steps: this field is missing"),
     "unknown object": (STEPS + "  - {do: close, by: loader, fd: m}\n", ":3: step 1: fd: "),
     "unknown card": ("scenario: mine\nsteps: []\ncards: [nope]\n", ":3: cards: no card `nope`"),
@@ -408,10 +574,26 @@ def test_a_card_with_a_wrong_field_is_one_line_with_its_number(
     assert wanted in line
 
 
+def test_cards_and_scenarios_are_told_apart(capsys: Caught, tmp_path: Path) -> None:
+    card, scenario = written(tmp_path, CARD, "card.yaml"), written(tmp_path, SCENARIO)
+    assert refused(capsys, "run", card) == f"{card}: this is a card: bpflife check {card}"
+    line = refused(capsys, "check", scenario)
+    assert line == f"{scenario}: this is a scenario: bpflife run {scenario}"
+    assert refused(capsys, "run", "perf_event").endswith("a card: bpflife check perf_event")
+    assert refused(capsys, "check", "pin").endswith("this is a scenario: bpflife run pin")
+
+
+def test_a_pipe_is_not_waited_for(capsys: Caught, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.yaml"
+    os.mkfifo(pipe)
+    for command in ("run", "check"):
+        assert refused(capsys, command, str(pipe)) == f"{pipe}: not a regular file"
+
+
 def test_files_that_are_none(capsys: Caught, tmp_path: Path) -> None:
     assert "No such file" in refused(capsys, "run", str(tmp_path / "none.yaml"))
     assert "directory" in refused(capsys, "run", f"{tmp_path}/")
-    assert "not YAML" in refused(capsys, "run", "/dev/zero") or Path("/dev/zero").exists()
+    assert "not a regular file" in refused(capsys, "run", "/dev/zero")
     assert "no story `nope`" in refused(capsys, "run", "nope")
     assert "no story" in refused(capsys, "run", "\x1b[31m[red]\n")
 
@@ -470,6 +652,33 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     process.stdout.close()
     assert process.stderr.read() == b""
     assert process.wait() == 128 + signal.SIGPIPE
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["run", "two_phase_load"], ["run", "pin", "--json"], ["list", "cards"], ["--help"]],
+)
+def test_a_full_disk_under_stdout_is_one_line(arguments: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+        )
+    assert (done.returncode, done.stderr) == (2, "bpflife: stdout: No space left on device\n")
+
+
+def test_a_closed_stdout_is_fine() -> None:
+    line = " ".join([*COMMAND, "run", "pin", ">&-"])
+    done = subprocess.run(["sh", "-c", line], capture_output=True, env=ENVIRONMENT)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("module", ["argparse", "pydantic", "rich", "yaml"])
+def test_ctrl_c_while_it_still_imports_is_one_line(tmp_path: Path, module: str) -> None:
+    early = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n"
+    written(tmp_path, early, f"{module}.py")
+    environment = {**ENVIRONMENT, "PYTHONPATH": f"{tmp_path}:{ENVIRONMENT['PYTHONPATH']}"}
+    done = subprocess.run([*COMMAND, "run", "pin"], env=environment, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "bpflife: interrupted\n")
 
 
 @pytest.mark.parametrize("arguments", [["run", "pin"], ["list", "vocabulary"], ["--help"]])

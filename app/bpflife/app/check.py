@@ -26,10 +26,11 @@ class Interrupt:
 
     z3 puts its own handler for SIGINT in place while it solves, and that swallows the signal: so
     SIGINT is blocked everywhere and one thread waits for it. If the solver does not stop soon
-    after, the thread ends the process.
+    after, the thread has the last word and ends the process.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, last_words: Callable[[], None]) -> None:
+        self.last_words = last_words
         self.set = threading.Event()
         self.done = threading.Event()
 
@@ -46,13 +47,44 @@ class Interrupt:
         if not self.done.wait(PATIENCE):
             if sys.stderr.isatty():
                 sys.stderr.write(f"{SHOW_CURSOR}\n")
-            say_cancelled()
-            os._exit(CANCELLED)
+            try:
+                self.last_words()
+            finally:
+                os._exit(CANCELLED)
 
 
-def say_cancelled() -> None:
-    """The one line that Ctrl-C leaves."""
-    complain("cancelled; nothing was concluded about what was still being checked")
+class Report:
+    """What was found so far, shown as it comes: a row or a document at once, what stands behind
+    the rows when their card is done."""
+
+    def __init__(self, cards: Sequence[str], properties: Sequence[str], as_json: bool) -> None:
+        self.as_json = as_json
+        self.found: list[Verdict] = []
+        self.explained = 0  # how many of them
+        self.out = terminal.console()
+        self.table = tables.VerdictTable(self.out, cards, properties)
+
+    def add(self, verdict: Verdict) -> None:
+        """A verdict is there."""
+        self.found.append(verdict)
+        if self.as_json:
+            print(verdict.model_dump_json(), flush=True)
+        else:
+            self.table.add(verdict)
+
+    def explain(self) -> None:
+        """What stands behind the verdicts whose rows are there."""
+        verdicts = self.found[self.explained :]
+        self.explained = len(self.found)
+        if verdicts and not self.as_json:
+            tables.print_details(self.out, verdicts)
+            self.out.print()
+
+    def cancelled(self) -> None:
+        """Ctrl-C: what was found stays, and one line says what it does not mean."""
+        self.explain()
+        sys.stdout.flush()
+        complain("cancelled; nothing was concluded about what was still being checked")
 
 
 def check(
@@ -63,26 +95,29 @@ def check(
     for wanted in properties:
         if wanted not in CATALOGUE:
             raise InputError(f"no property `{wanted[:60]}`; there are {', '.join(CATALOGUE)}")
+    names = list(dict.fromkeys(properties or CATALOGUE))
     for file in (trace, html):
-        if file and not file.resolve().parent.is_dir():
+        if file and not Path(os.path.realpath(file)).parent.is_dir():
             raise InputError(f"{file}: the folder does not exist")  # said before the long work
-    verdicts: list[Verdict] = []
-    interrupt = Interrupt()
+    report = Report([card.api for card in cards], names, as_json)
+    interrupt = Interrupt(report.cancelled)
     interrupt.watch()
     try:
-        for card in cards:
-            verdicts += _check_card(card, properties, interrupt, as_json)
+        with terminal.progress() as progress:
+            for card in cards:
+                _check_card(card, names, interrupt, report, progress)
     except Exception:
         if not interrupt.set.is_set():  # Cancelled, or whatever an interrupted solver raises
             raise
     finally:
         interrupt.done.set()
     if interrupt.set.is_set():
-        say_cancelled()
+        report.cancelled()
         return CANCELLED
-    _write(verdicts, trace, ".json", lambda v: v.trace.model_dump_json() + "\n" if v.trace else "")
-    _write(verdicts, html, ".html", _html)
-    return FINE if all(v.expected for v in verdicts) else FINDING
+    found = report.found
+    _write(found, trace, ".json", lambda v: v.trace.model_dump_json() + "\n" if v.trace else "")
+    _write(found, html, ".html", _html)
+    return FINE if all(v.expected for v in found) else FINDING
 
 
 def _cards(name: str) -> list[AttachCard]:
@@ -90,26 +125,35 @@ def _cards(name: str) -> list[AttachCard]:
 
 
 def _check_card(
-    card: AttachCard, properties: Sequence[str], interrupt: Interrupt, as_json: bool
-) -> list[Verdict]:
-    """The verdicts on one card, printed as soon as they are there."""
+    card: AttachCard,
+    names: Sequence[str],
+    interrupt: Interrupt,
+    report: Report,
+    progress: terminal.Progress,
+) -> None:
+    """The verdicts on one card, each shown as soon as it is there."""
     from bpflife.proofs.check import Cancelled, check_all  # z3: only for who checks
+
+    left = iter(names)
+
+    def begin() -> None:
+        name = next(left, None)
+        if name:
+            progress.begin(f"checking {card.api}, {name}")
+        else:
+            progress.close()
 
     def each(verdict: Verdict) -> None:
         if interrupt.set.is_set():  # an interrupted solver knows nothing: don't show its answer
             raise Cancelled
-        if as_json:
-            print(verdict.model_dump_json(), flush=True)
+        with progress.aside():
+            report.add(verdict)
+        begin()
 
-    with terminal.progress(f"checking {card.api}") as say:
-        found = check_all(
-            card, list(properties), progress=say, cancelled=interrupt.set.is_set, each=each
-        )
-    if not as_json:
-        out = terminal.console()
-        tables.print_verdicts(out, found)
-        out.print()
-    return found
+    begin()
+    check_all(card, list(names), progress=progress.say, cancelled=interrupt.set.is_set, each=each)
+    with progress.aside():
+        report.explain()
 
 
 def _html(verdict: Verdict) -> str:
@@ -121,12 +165,15 @@ def _html(verdict: Verdict) -> str:
 def _write(
     verdicts: Sequence[Verdict], path: Path | None, suffix: str, text: Callable[[Verdict], str]
 ) -> None:
-    """Write the counterexamples: one to the file itself, several to files named after it."""
+    """Write the counterexamples: one to the file itself, several to files named after it and
+    their property (and their card, where there are several)."""
     if path is None:
         return
     shown = [v for v in verdicts if v.trace]
     if not shown:
         complain(f"{path}: not written: there is no counterexample")
+    several = len({verdict.card for verdict in verdicts}) > 1
     for verdict in shown:
-        name = f"{path.stem}-{verdict.card}-{verdict.property}{path.suffix or suffix}"
+        what = f"{verdict.card}-{verdict.property}" if several else verdict.property
+        name = f"{path.stem}-{what}{path.suffix or suffix}"
         terminal.write_file(path if len(shown) == 1 else path.with_name(name), text(verdict))

@@ -52,6 +52,7 @@ def vocabulary() -> Rows:
 
 
 TABLES: dict[str, Callable[[], Rows]] = {"cards": cards, "stories": stories}
+NOTES = {"stories": "A name can be given without its number: bpflife run two_phase_load"}
 ENTRIES: dict[str, Callable[[], Rows]] = {"properties": properties, "vocabulary": vocabulary}
 
 
@@ -61,6 +62,9 @@ def show(what: str, card_names: Sequence[str]) -> None:
     if what in TABLES:
         heads, *rows = TABLES[what]()
         out.print(tables.table(heads, rows))
+        if what in NOTES:
+            out.print()
+            out.print(terminal.literal(NOTES[what]), soft_wrap=True)
     else:
         tables.print_entries(out, steps(card_names) if what == "steps" else ENTRIES[what]())
 

@@ -95,11 +95,9 @@ def _compare(one: Run) -> Comparison:
         )
     from bpflife.proofs.kernel.compare import compare
 
-    with (
-        terminal.progress(f"{one.scenario.scenario} on the kernel") as say,
-        inputs.playing(one.name, one.scenario),
-    ):
-        return compare(one.scenario, progress=say)
+    with terminal.progress() as progress, inputs.playing(one.name, one.scenario):
+        progress.begin(f"{one.scenario.scenario} on the kernel")
+        return compare(one.scenario, progress=progress.say)
 
 
 def _show(out: Console, one: Run, compared: Comparison | None) -> None:

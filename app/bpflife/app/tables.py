@@ -29,6 +29,9 @@ NOTHING = "nothing is left"
 NAMES = ("card", "property", "story")  # columns that never fold
 LONGEST_WORD = 24  # a longer one may fold
 WIDE = 100  # columns of a terminal in which every verdict can repeat its card
+GAP = 2  # blanks between the columns of verdicts
+HEADLINE = 24  # columns for a verdict, before its evidence gets more
+NARROW, BROAD = 12, 36  # a column of words: the longest word of a scope, the longest evidence
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -186,14 +189,45 @@ def verdict_row(verdict: Verdict) -> tuple[str, ...]:
     return verdict.card, verdict.property, verdict.headline(), depth, found, expected
 
 
-def print_verdicts(out: Console, verdicts: Sequence[Verdict]) -> None:
-    """The table, then for each verdict what stands behind it."""
-    first = 0 if out.width >= WIDE else 1
-    if first:
-        for card in dict.fromkeys(v.card for v in verdicts):
-            out.print(literal(f"card {card}", "bold"))
-    rows = [verdict_row(v)[first:] for v in verdicts]
-    out.print(table(VERDICT_HEADS[first:], rows))
+class VerdictTable:
+    """A table whose rows are printed one by one, each as soon as its verdict is there.
+
+    So its widths come from what is known before: the names, and what the terminal has left.
+    """
+
+    def __init__(self, out: Console, cards: Iterable[str], properties: Iterable[str]) -> None:
+        self.out = out
+        self.first = 0 if out.width >= WIDE else 1  # without the card in every row
+        longest = [max(map(len, ("property", *names))) for names in (cards, properties)]
+        ends = [len("depth"), len("NOT EXPECTED")]
+        shown = [*longest[self.first :], *ends]
+        left = out.width - sum(shown) - GAP * (len(shown) + 1)
+        evidence = min(max(left - HEADLINE, NARROW), BROAD)
+        verdict = min(max(left - evidence, NARROW), BROAD)
+        self.widths = [*longest[self.first :], verdict, ends[0], evidence, ends[1]]
+        self.card = ""
+
+    def add(self, verdict: Verdict) -> None:
+        """Print one verdict, under the heads if it is the first of its card."""
+        if verdict.card != self.card:
+            self.card = verdict.card
+            if self.first:
+                self.out.print(literal(f"card {self.card}", "bold"))
+            self.out.print(self._row(VERDICT_HEADS, "bold"))
+            rules = ["\u2500" * width for width in self.widths]
+            self.out.print(self._row(["", *rules] if self.first else rules))
+        self.out.print(self._row(verdict_row(verdict)))
+
+    def _row(self, cells: Sequence[str], style: str = "") -> Table:
+        row = Table.grid(padding=(0, GAP, 0, 0))
+        for width in self.widths:
+            row.add_column(width=width, overflow="fold")
+        row.add_row(*[literal(cell, style) for cell in cells[self.first :]])
+        return row
+
+
+def print_details(out: Console, verdicts: Sequence[Verdict]) -> None:
+    """What stands behind each verdict: reasons, counterexamples."""
     for verdict in verdicts:
         _print_reasons(out, verdict)
         if verdict.trace:
@@ -215,7 +249,7 @@ def _print_reasons(out: Console, verdict: Verdict) -> None:
 def print_counterexample(out: Console, trace: Trace) -> None:
     """A counterexample: numbered steps, a sentence each, and what is wrong at the end."""
     for number, step in enumerate(trace.steps, 1):
-        refused = f" ({step.errno})" if step.errno else ""
+        refused = f" ({step.errno})" if step.errno and step.errno not in step.sentence else ""
         out.print(literal(f"{number:>5}. {step.sentence}{refused}"), soft_wrap=True)
     if trace.violation:
         out.print(literal(f"       => {trace.violation.sentence}", "bold"), soft_wrap=True)
