@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from bpflife.proofs.kernel.commands import MESSAGE
 
-_MAKES: Final = {"map_create": "map", "prog_load": "prog", "link_create": "link"}
+_MAKES: Final = {
+    "map_create": "map",
+    "prog_load": "prog",
+    "btf_load": "btf",
+    "link_create": "link",
+    "raw_tracepoint_open": "link",
+}
 _PATIENCE = 30.0  # seconds until a command counts as hung
+_CLOEXEC = socket.MSG_CMSG_CLOEXEC
 
 
 class GoneError(Exception):
@@ -23,28 +30,35 @@ class GoneError(Exception):
 class Reply:
     """A command's outcome: the kernel's errno by name (None: success), a descriptor, an id.
 
-    `log` is the verifier's text when it refused a program.
+    `value` is a descriptor but for `mmap`, `more` are a command's further ones. `log` is the
+    verifier's text when it refused a program.
     """
 
     errno: str | None
     value: int | None
     id: int | None
     log: str = ""
+    more: tuple[int, ...] = ()
+
+
+class Owner(Protocol):
+    """What an actor needs of its world."""
+
+    made: dict[str, set[int]]  # ids of the objects that the world's actors made
+
+    def reap(self, pid: int, kill: bool) -> int:
+        """Wait for a process's end, or kill it: its wait status."""
+
+    def adopt(self, name: str, pid: int, control: socket.socket) -> Actor:
+        """Make an actor of a process that one of the world's has forked."""
 
 
 class Actor:
     """A process named `name` with number `pid`. `World.actor` makes it."""
 
-    def __init__(
-        self,
-        name: str,
-        pid: int,
-        control: socket.socket,
-        reap: Callable[[int, bool], int],
-        made: Mapping[str, set[int]],
-    ) -> None:
+    def __init__(self, name: str, pid: int, control: socket.socket, owner: Owner) -> None:
         self.name, self.pid = name, pid
-        self._control, self._reap, self._made = control, reap, made
+        self._control, self._owner = control, owner
         self._command = ""
         self._running = True
         control.settimeout(_PATIENCE)
@@ -62,6 +76,8 @@ class Actor:
         """
         if command == "exit":
             return Reply(None, self.exit(**arguments), None)
+        if command == "fork":
+            raise ValueError("fork makes an actor: call the method of this name")
         self.start(command, **arguments)
         return self.finish()
 
@@ -75,19 +91,18 @@ class Actor:
 
     def finish(self) -> Reply:
         """The outcome of the command that `start` began; raises as `call` does."""
-        try:
-            packet = self._control.recv(MESSAGE)
-        except ConnectionError:
-            packet = b""
-        if not packet:
-            raise GoneError(f"actor {self.name} ended during {self._command}")
-        answer = json.loads(packet)
-        if "fault" in answer:
-            raise ValueError(f"{self._command}: {answer['fault']}")
-        reply = Reply(**answer)
-        if reply.id is not None and self._command in _MAKES:
-            self._made[_MAKES[self._command]].add(reply.id)
-        return reply
+        return self._receive()[0]
+
+    def fork(self, name: str) -> Actor:
+        """Let the process fork: an actor with the same descriptors, mappings and mounts.
+
+        OSError if the kernel refuses it; else raises as `call` does.
+        """
+        self.start("fork")
+        reply, fds = self._receive()
+        if reply.value is None:
+            raise OSError(getattr(errno, reply.errno or "", 0), f"fork: {reply.errno}")
+        return self._owner.adopt(name, reply.value, socket.socket(fileno=fds[0]))
 
     def exit(self, status: int = 0) -> int:
         """Let the process end by itself: its exit status, as in `os.waitstatus_to_exitcode`."""
@@ -102,7 +117,7 @@ class Actor:
         if not self._running:
             raise GoneError(f"actor {self.name} is gone")
         self._running = False
-        status = self._reap(self.pid, kill)
+        status = self._owner.reap(self.pid, kill)
         self._control.close()
         return os.waitstatus_to_exitcode(status)
 
@@ -110,3 +125,19 @@ class Actor:
         """Note that the process was ended by the world."""
         self._running = False
         self._control.close()
+
+    def _receive(self) -> tuple[Reply, list[int]]:
+        """The answer to the last request, and the descriptors that came with it."""
+        try:
+            packet, fds, _, _ = socket.recv_fds(self._control, MESSAGE, 1, _CLOEXEC)
+        except ConnectionError:
+            packet, fds = b"", []
+        if not packet:
+            raise GoneError(f"actor {self.name} ended during {self._command}")
+        answer = json.loads(packet)
+        if "fault" in answer:
+            raise ValueError(f"{self._command}: {answer['fault']}")
+        reply = Reply(**answer | {"more": tuple(answer["more"])})
+        if reply.id is not None and self._command in _MAKES:
+            self._owner.made[_MAKES[self._command]].add(reply.id)
+        return reply, fds

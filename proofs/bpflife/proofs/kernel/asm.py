@@ -11,12 +11,13 @@ from collections.abc import Sequence
 
 R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 = range(11)
 
+TAIL_CALL = 12  # helper: jump into a program of a prog_array; returns if there is none
 SEQ_WRITE = 127  # helper: write to the seq_file of an iterator
 PROBE_READ_KERNEL = 113  # helper: copy from a kernel address, 0 bytes if it faults
 
 _LOAD = {4: 0x61, 8: 0x79}
 _STORE = {4: 0x63, 8: 0x7B}
-_PSEUDO_MAP_FD = 1
+_PSEUDO_MAP_FD, _PSEUDO_MAP_IDX = 1, 5
 
 
 def _pack(op: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
@@ -115,12 +116,24 @@ class Code:
         return self.add(op, dst, src, imm=imm)
 
 
-def trivial(map_fds: Sequence[int] = (), returns: int = 1) -> bytes:
+def trivial(
+    map_fds: Sequence[int] = (),
+    returns: int = 1,
+    *,
+    indexes: Sequence[int] = (),
+    tail_call: int | None = None,
+) -> bytes:
     """A program that uses the maps behind `map_fds` and returns `returns`.
 
-    The kernel takes one reference per different map (verifier.c:add_used_map).
+    `indexes` are places of more maps in the load's fd_array. With `tail_call` it goes on in the
+    first program of that map, a prog_array, if there is one. The kernel takes one reference per
+    different map (verifier.c:add_used_map).
     """
     code = Code()
+    if tail_call is not None:
+        code.set64(R2, tail_call, map_fd=True).set(R3, 0).call(TAIL_CALL)
     for fd in map_fds:
         code.set64(R1, fd, map_fd=True)
+    for index in indexes:
+        code.add(0x18, R1, _PSEUDO_MAP_IDX, imm=index).add(0)
     return bytes(code.exit(returns))

@@ -1,8 +1,7 @@
 """bpf(2), raw: one function per command, by ctypes, without libbpf.
 
 Every function raises OSError with the kernel's errno. File descriptors are plain ints that the
-caller closes. Names of types are the kernel's (include/uapi/linux/bpf.h), in lower case and
-without their prefix; numbers are accepted too.
+caller closes. Types are named as in uapi.py; numbers are accepted too.
 """
 
 from __future__ import annotations
@@ -11,82 +10,29 @@ import ctypes
 import errno
 import os
 import struct
+from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
-MAP_TYPES: Final = {
-    "hash": 1,
-    "array": 2,
-    "prog_array": 3,
-    "perf_event_array": 4,
-    "percpu_hash": 5,
-    "percpu_array": 6,
-    "lru_hash": 9,
-    "array_of_maps": 12,
-    "hash_of_maps": 13,
-    "sockmap": 15,
-    "struct_ops": 26,
-    "ringbuf": 27,
-}
-PROG_TYPES: Final = {
-    "socket_filter": 1,
-    "kprobe": 2,
-    "sched_cls": 3,
-    "sched_act": 4,
-    "tracepoint": 5,
-    "xdp": 6,
-    "perf_event": 7,
-    "cgroup_skb": 8,
-    "cgroup_sock": 9,
-    "lwt_in": 10,
-    "lwt_out": 11,
-    "lwt_xmit": 12,
-    "sock_ops": 13,
-    "sk_skb": 14,
-    "cgroup_device": 15,
-    "sk_msg": 16,
-    "raw_tracepoint": 17,
-    "cgroup_sock_addr": 18,
-    "sk_reuseport": 21,
-    "flow_dissector": 22,
-    "cgroup_sysctl": 23,
-    "cgroup_sockopt": 25,
-    "tracing": 26,
-    "sk_lookup": 30,
-    "netfilter": 32,
-}
-ATTACH_TYPES: Final = {
-    "cgroup_inet_ingress": 0,
-    "cgroup_inet_egress": 1,
-    "cgroup_inet_sock_create": 2,
-    "cgroup_sock_ops": 3,
-    "sk_skb_stream_parser": 4,
-    "sk_skb_stream_verdict": 5,
-    "cgroup_device": 6,
-    "sk_msg_verdict": 7,
-    "cgroup_inet4_bind": 8,
-    "cgroup_inet6_bind": 9,
-    "cgroup_inet4_connect": 10,
-    "cgroup_inet6_connect": 11,
-    "flow_dissector": 17,
-    "cgroup_sysctl": 18,
-    "cgroup_getsockopt": 21,
-    "cgroup_setsockopt": 22,
-    "trace_raw_tp": 23,
-    "trace_iter": 28,
-    "xdp": 37,
-    "sk_skb_verdict": 38,
-    "perf_event": 41,
-    "netfilter": 45,
-    "tcx_ingress": 46,
-    "tcx_egress": 47,
-}
-ATTACH_FLAGS: Final = {"allow_override": 1, "allow_multi": 2, "replace": 4}
+from bpflife.proofs.kernel.uapi import (
+    ATTACH_FLAGS,
+    ATTACH_TYPES,
+    MAP_FLAGS,
+    MAP_TYPES,
+    PATH_FD,
+    PROG_FLAGS,
+    PROG_TYPES,
+    number_of,
+)
+
 ENOTSUPP: Final = 524  # include/linux/errno.h; Python has no name for it
 
 _NUMBERS = {"x86_64": 321, "aarch64": 280}  # of the system call
-_MAP_CREATE, _PROG_LOAD, _OBJ_PIN, _OBJ_GET, _PROG_ATTACH, _PROG_DETACH = 0, 5, 6, 7, 8, 9
+_MAP_CREATE, _MAP_UPDATE_ELEM, _MAP_DELETE_ELEM, _MAP_FREEZE = 0, 2, 3, 22
+_PROG_LOAD, _OBJ_PIN, _OBJ_GET, _PROG_ATTACH, _PROG_DETACH = 5, 6, 7, 8, 9
 _OBJ_GET_INFO_BY_FD, _PROG_QUERY, _LINK_CREATE, _LINK_UPDATE = 15, 16, 28, 29
-_ITER_CREATE, _LINK_DETACH = 33, 34
+_RAW_TRACEPOINT_OPEN, _BTF_LOAD, _ITER_CREATE, _LINK_DETACH, _PROG_BIND_MAP = 17, 18, 33, 34, 35
+_GET_FD_BY_ID = {"prog": 13, "map": 14, "btf": 19, "link": 30}
+_ELEMENT_SIZE = 4096  # bytes for a map's key or value: zeros follow the given ones
 _LOG_SIZE = 1 << 16  # bytes
 _NAME_SIZE = 15  # characters of an object's name
 _LOAD_RETRIES = 4  # while signals interrupt the verifier, as libbpf does
@@ -135,14 +81,64 @@ def call(command: int, attr: bytes, what: str = "bpf") -> tuple[int, bytes]:
     return result, buffer.raw
 
 
+class MapBtf(NamedTuple):
+    """The BTF of a map: its descriptor and the ids of the types of key and value."""
+
+    fd: int
+    key: int
+    value: int
+
+
+class FuncInfo(NamedTuple):
+    """The BTF of a program of one function: its descriptor and the function's type id."""
+
+    fd: int
+    function: int
+
+
 def map_create(
-    type: str | int, key: int = 4, value: int = 4, entries: int = 1, name: str = ""
+    type: str | int,
+    key: int = 4,
+    value: int = 4,
+    entries: int = 1,
+    name: str = "",
+    *,
+    flags: Iterable[str] = (),
+    inner_fd: int = 0,
+    btf: MapBtf | None = None,
 ) -> int:
-    """Descriptor of a new map. `key` and `value` in bytes; `name` of at most 15 characters."""
-    attr = struct.pack(
-        "=7I16s", number_of(MAP_TYPES, type), key, value, entries, 0, 0, 0, _name(name)
-    )
+    """Descriptor of a new map. `key` and `value` in bytes; `name` of at most 15 characters.
+
+    `inner_fd` is the model of a map of maps' elements.
+    """
+    number, bits = number_of(MAP_TYPES, type), _bits(MAP_FLAGS, flags)
+    attr = struct.pack("=5Ii", number, key, value, entries, bits, inner_fd)
+    attr += struct.pack("=I16sI", 0, _name(name), 0) + struct.pack("=iII", *(btf or (0, 0, 0)))
     return call(_MAP_CREATE, attr, "BPF_MAP_CREATE")[0]
+
+
+def map_update(fd: int, key: int, value: bytes) -> None:
+    """Set an element. Zeros follow `value` up to the map's value size."""
+    where, what = _element(key.to_bytes(8, "little")), _element(value)
+    attr = struct.pack("=i4xQQQ", fd, _at(where), _at(what), 0)
+    call(_MAP_UPDATE_ELEM, attr, "BPF_MAP_UPDATE_ELEM")
+
+
+def map_delete(fd: int, key: int) -> None:
+    """Remove an element."""
+    where = _element(key.to_bytes(8, "little"))
+    call(_MAP_DELETE_ELEM, struct.pack("=i4xQ", fd, _at(where)), "BPF_MAP_DELETE_ELEM")
+
+
+def map_freeze(fd: int) -> None:
+    """Forbid writing to a map from user space, for ever (syscall.c:map_freeze)."""
+    call(_MAP_FREEZE, struct.pack("=i", fd), "BPF_MAP_FREEZE")
+
+
+def btf_load(blob: bytes) -> int:
+    """Descriptor of new BTF."""
+    data = ctypes.create_string_buffer(blob, len(blob))
+    return call(_BTF_LOAD, struct.pack("=QQIII", _at(data), 0, len(blob), 0, 0), "BPF_BTF_LOAD")[0]
 
 
 def prog_load(
@@ -150,31 +146,58 @@ def prog_load(
     insns: bytes,
     *,
     name: str = "",
+    flags: Iterable[str] = (),
     attach_type: str | int = 0,
     attach_btf_id: int = 0,
+    btf: FuncInfo | None = None,
+    fd_array: Sequence[int] = (),
+    fd_array_count: int = 0,
 ) -> int:
-    """Descriptor of a new GPL program; LoadError with the verifier's log if it is refused."""
+    """Descriptor of a new GPL program; LoadError with the verifier's log if it is refused.
+
+    Instructions may name maps by their place in `fd_array`; the program also holds the first
+    `fd_array_count` of them that no instruction names (verifier.c:process_fd_array).
+    """
     code, gpl = ctypes.create_string_buffer(insns, len(insns)), ctypes.create_string_buffer(b"GPL")
     log = ctypes.create_string_buffer(_LOG_SIZE)
+    info = ctypes.create_string_buffer(struct.pack("=II", 0, btf.function if btf else 0), 8)
+    array = (ctypes.c_int32 * len(fd_array))(*fd_array)
     attr = struct.pack("=IIQQ", number_of(PROG_TYPES, type), len(insns) // 8, _at(code), _at(gpl))
-    attr += struct.pack("=IIQII16s", 1, _LOG_SIZE, _at(log), 0, 0, _name(name))
-    attr += struct.pack("=II36xI4x", 0, number_of(ATTACH_TYPES, attach_type), attach_btf_id)
+    attr += struct.pack("=IIQII", 1, _LOG_SIZE, _at(log), 0, _bits(PROG_FLAGS, flags))
+    attr += struct.pack("=16sII", _name(name), 0, number_of(ATTACH_TYPES, attach_type))
+    attr += struct.pack("=iIQI", btf.fd, 8, _at(info), 1) if btf else bytes(20)
+    attr += struct.pack("=16xI8x", attach_btf_id)
+    if fd_array:  # else also kernels without it load the program
+        attr += struct.pack("=QQIIiI", ctypes.addressof(array), 0, 0, 0, 0, fd_array_count)
     try:
         return _load(attr, _LOAD_RETRIES)
     except OSError as refused:
         raise _load_error(refused, log.value) from None
 
 
-def obj_pin(fd: int, path: str) -> None:
-    """Pin the object behind `fd` at `path`, which must be new and in a bpffs."""
-    text = ctypes.create_string_buffer(os.fsencode(path))
-    call(_OBJ_PIN, struct.pack("=QII", _at(text), fd & 0xFFFFFFFF, 0), "BPF_OBJ_PIN")
+def prog_bind_map(prog_fd: int, map_fd: int) -> None:
+    """Let a program hold a map that it doesn't use (syscall.c:bpf_prog_bind_map)."""
+    call(_PROG_BIND_MAP, struct.pack("=iiI", prog_fd, map_fd, 0), "BPF_PROG_BIND_MAP")
 
 
-def obj_get(path: str) -> int:
-    """Descriptor of the object pinned at `path`."""
+def obj_pin(fd: int, path: str, at: int | None = None) -> None:
+    """Pin the object behind `fd` at `path`, which must be new and in a bpffs.
+
+    With `at`, the path is relative to the directory behind that descriptor.
+    """
     text = ctypes.create_string_buffer(os.fsencode(path))
-    return call(_OBJ_GET, struct.pack("=QII", _at(text), 0, 0), "BPF_OBJ_GET")[0]
+    call(_OBJ_PIN, struct.pack("=Qi", _at(text), fd) + _base(at), "BPF_OBJ_PIN")
+
+
+def obj_get(path: str, at: int | None = None) -> int:
+    """Descriptor of the object pinned at `path`, relative to the directory `at` if given."""
+    text = ctypes.create_string_buffer(os.fsencode(path))
+    return call(_OBJ_GET, struct.pack("=QI", _at(text), 0) + _base(at), "BPF_OBJ_GET")[0]
+
+
+def get_fd_by_id(kind: str, id: int) -> int:
+    """Descriptor of a new file of the "map", "prog", "link" or "btf" with an id."""
+    return call(number_of(_GET_FD_BY_ID, kind), struct.pack("=III", id, 0, 0), "GET_FD_BY_ID")[0]
 
 
 def prog_attach(
@@ -234,6 +257,13 @@ def link_detach(link_fd: int) -> None:
     call(_LINK_DETACH, struct.pack("=i", link_fd), "BPF_LINK_DETACH")
 
 
+def raw_tracepoint_open(name: str, prog_fd: int) -> int:
+    """Descriptor of a new link that attaches a program to a tracepoint."""
+    text = ctypes.create_string_buffer(name.encode())
+    attr = struct.pack("=Qi4xQ", _at(text), prog_fd, 0)
+    return call(_RAW_TRACEPOINT_OPEN, attr, "BPF_RAW_TRACEPOINT_OPEN")[0]
+
+
 def iter_link_create(prog_fd: int, info: bytes = b"") -> int:
     """Descriptor of a new iterator link. `info` is a union bpf_iter_link_info, b"" for none."""
     target = ctypes.create_string_buffer(info, max(len(info), 1))
@@ -247,20 +277,16 @@ def iter_create(link_fd: int) -> int:
 
 
 def object_id(fd: int) -> int:
-    """The id of the map, program or link behind `fd`. Their three id spaces are separate."""
+    """The id of the map, program, link or BTF behind `fd`. Their four id spaces are separate.
+
+    An info begins with type and id, and no type is 0: that is BTF's, whose first word is the
+    address of a buffer, here none (include/uapi/linux/bpf.h: struct bpf_btf_info).
+    """
     info = ctypes.create_string_buffer(80)
     attr = struct.pack("=iIQ", fd, len(info), _at(info))
     call(_OBJ_GET_INFO_BY_FD, attr, "BPF_OBJ_GET_INFO_BY_FD")
-    return int(struct.unpack_from("=II", info)[1])
-
-
-def number_of(names: dict[str, int], name: str | int) -> int:
-    """The number of a UAPI name; ValueError if it is unknown. Numbers pass through."""
-    if isinstance(name, int):
-        return name
-    if name not in names:
-        raise ValueError(f"unknown name {name!r}, expected one of {', '.join(names)}")
-    return names[name]
+    type, id, _, btf_id = struct.unpack_from("=IIII", info)
+    return int(id if type else btf_id)
 
 
 def _name(name: str) -> bytes:
@@ -272,6 +298,18 @@ def _name(name: str) -> bytes:
 
 def _at(buffer: ctypes.Array[ctypes.c_char]) -> int:
     return ctypes.addressof(buffer)
+
+
+def _bits(names: dict[str, int], flags: Iterable[str]) -> int:
+    return sum({number_of(names, flag) for flag in flags})
+
+
+def _base(at: int | None) -> bytes:
+    return struct.pack("=Ii", 0 if at is None else PATH_FD, at or 0)
+
+
+def _element(value: bytes) -> ctypes.Array[ctypes.c_char]:
+    return ctypes.create_string_buffer(value, _ELEMENT_SIZE)
 
 
 def _load(attr: bytes, retries: int) -> int:

@@ -1,133 +1,47 @@
-"""What an actor process can do: each command is a function here, run one at a time on request.
+"""What an actor process can do: each command is a function, run one at a time on request.
 
-`serve` answers every request, a JSON object {"do": name, ...arguments}, with one of
-  {"errno": name or null, "value": number or null, "id": object id or null, "log": text}
+The commands are in commands_*.py, by topic. `serve` answers every request, a JSON object
+{"do": name, ...arguments}, with one of
+  {"errno": name or null, "value": number or null, "id": object id or null, "log": text,
+   "more": [number ...]}
   {"fault": text}      the request itself was wrong: nothing was done
 A command runs as in a fresh process: its descriptors are the lowest free ones, and the kernel
 answers for those that are closed. What the commands open for themselves lies above `CONTROL`.
+
+Run as `python -m bpflife.proofs.kernel.commands PARENT` this is an actor after its exec.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final, NamedTuple
+import sys
+from collections.abc import Callable
+from typing import Any, Final
 
-from bpflife.proofs.kernel import asm, bpf
+from bpflife.proofs.kernel import (
+    bpf,
+    commands_attach,
+    commands_files,
+    commands_objects,
+    commands_pins,
+    commands_processes,
+    libc,
+)
+from bpflife.proofs.kernel.results import CONTROL, Result, Unasked
 
-CONTROL: Final = 1000  # descriptor of the control socket
 MESSAGE: Final = 1 << 17  # bytes of a message at most
-
-
-class Result(NamedTuple):
-    """A command's outcome: a descriptor, if it makes one, and the id of its new object."""
-
-    value: int | None = None
-    id: int | None = None
-
-
-def map_create(
-    type: str = "array", key: int = 4, value: int = 4, entries: int = 1, name: str = ""
-) -> Result:
-    """Make a map: its descriptor and id."""
-    return _new(bpf.map_create(type, key, value, entries, name))
-
-
-def prog_load(
-    type: str = "cgroup_skb",
-    maps: Sequence[int] = (),
-    returns: int = 1,
-    name: str = "",
-    attach_type: str | int = 0,
-) -> Result:
-    """Load a program that uses the maps behind some descriptors: its descriptor and id."""
-    insns = asm.trivial(maps, returns)
-    return _new(bpf.prog_load(type, insns, name=name, attach_type=attach_type))
-
-
-def dup(fd: int) -> Result:
-    """Make a second descriptor of the same file."""
-    return Result(os.dup(fd))
-
-
-def close(fd: int) -> Result:
-    """Close a descriptor."""
-    if fd == CONTROL:
-        raise ValueError(f"descriptor {CONTROL} controls the actor")
-    os.close(fd)
-    return Result()
-
-
-def pin(fd: int, path: str) -> Result:
-    """Pin an object at a path of the world's bpffs."""
-    bpf.obj_pin(fd, path)
-    return Result()
-
-
-def obj_get(path: str) -> Result:
-    """Open a pinned object: a descriptor of a new file, and the object's id."""
-    return _new(bpf.obj_get(path))
-
-
-def unlink(path: str) -> Result:
-    """Remove a pin."""
-    os.unlink(path)
-    return Result()
-
-
-def prog_attach(
-    target: str,
-    fd: int,
-    attach_type: str,
-    flags: int = 0,
-    replace_fd: int = 0,
-    revision: int = 0,
-) -> Result:
-    """Attach a program to the cgroup at the path `target`."""
-    with _directory(target) as cgroup:
-        bpf.prog_attach(cgroup, fd, attach_type, flags, replace_fd=replace_fd, revision=revision)
-    return Result()
-
-
-def prog_detach(target: str, attach_type: str, fd: int | None = None, revision: int = 0) -> Result:
-    """Detach a program, or whatever single one is attached, from the cgroup at `target`."""
-    with _directory(target) as cgroup:
-        bpf.prog_detach(cgroup, fd or 0, attach_type, revision=revision)
-    return Result()
-
-
-def link_create(target: str, fd: int, attach_type: str, flags: int = 0) -> Result:
-    """Attach a program by a link to the cgroup at `target`: the link's descriptor and id."""
-    with _directory(target) as cgroup:
-        return _new(bpf.link_create(fd, cgroup, attach_type, flags))
-
-
-def link_update(link: int, fd: int, old_fd: int | None = None) -> Result:
-    """Change a link's program, with `old_fd` only if that is its program now."""
-    bpf.link_update(link, fd, old_fd)
-    return Result()
-
-
-def link_detach(link: int) -> Result:
-    """Detach a link; it stays without effect."""
-    bpf.link_detach(link)
-    return Result()
-
-
-def exit(status: int = 0) -> Result:
-    """End the process. No answer comes: the socket closes."""
-    os._exit(status)
-
 
 COMMANDS: Final[dict[str, Callable[..., Result]]] = {
     command.__name__: command
     for command in (
-        *(map_create, prog_load, dup, close, pin, obj_get, unlink),
-        *(prog_attach, prog_detach, link_create, link_update, link_detach, exit),
+        *commands_objects.COMMANDS,
+        *commands_files.COMMANDS,
+        *commands_pins.COMMANDS,
+        *commands_attach.COMMANDS,
+        *commands_processes.COMMANDS,
     )
 }
 
@@ -135,34 +49,46 @@ COMMANDS: Final[dict[str, Callable[..., Result]]] = {
 def serve(control: socket.socket) -> None:
     """Answer requests until the other side closes."""
     while request := control.recv(MESSAGE):
-        control.send(json.dumps(_answer(json.loads(request))).encode())
+        with contextlib.suppress(Unasked):
+            _send(control, *_answer(json.loads(request)))
 
 
-def _answer(request: dict[str, object]) -> dict[str, object]:
+def _send(control: socket.socket, answer: dict[str, object], fd: int | None) -> None:
+    packet = json.dumps(answer).encode()
+    if fd is None:
+        control.send(packet)
+        return
+    socket.send_fds(control, [packet], [fd])
+    os.close(fd)
+
+
+def _answer(request: dict[str, Any]) -> tuple[dict[str, object], int | None]:
+    """The answer to a request, and a descriptor that goes with it."""
     try:
         result = COMMANDS[str(request.pop("do"))](**request)
     except OSError as refused:
         log = refused.log if isinstance(refused, bpf.LoadError) else ""
-        name = bpf.errno_name(refused.errno or 0)
-        return {"errno": name, "value": None, "id": None, "log": log}
+        return _packet(Result(), bpf.errno_name(refused.errno or 0), log), None
     except Exception as wrong:  # a wrong request must not end the actor
-        return {"fault": f"{type(wrong).__name__}: {wrong}"}
-    return {"errno": None, "value": result.value, "id": result.id, "log": ""}
+        return {"fault": f"{type(wrong).__name__}: {wrong}"}, None
+    return _packet(result), result.sends
 
 
-def _new(fd: int) -> Result:
-    return Result(fd, bpf.object_id(fd))
+def _packet(result: Result, errno: str | None = None, log: str = "") -> dict[str, object]:
+    value, id, more, _ = result
+    return {"errno": errno, "value": value, "id": id, "log": log, "more": more}
 
 
-@contextlib.contextmanager
-def _directory(path: str) -> Iterator[int]:
-    """A descriptor above all that commands name: else it could be a closed one's number."""
-    low = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, CONTROL + 1)
-    finally:
-        os.close(low)
-    try:
-        yield high
-    finally:
-        os.close(high)
+def main() -> None:
+    """Go on as the actor that called exec: say that it succeeded, then obey."""
+    libc.die_with_parent()
+    if os.getppid() == int(sys.argv[1]):
+        libc.set_cloexec(CONTROL, True)
+        with contextlib.suppress(ConnectionError), socket.socket(fileno=CONTROL) as control:
+            _send(control, _packet(Result()), None)
+            serve(control)
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,64 +12,75 @@ from __future__ import annotations
 from bpflife.proofs.kernel.asm import R1, R6, R7, R8, R9, R10, Code
 from bpflife.proofs.kernel.btf import Btf
 
-OBJECT_RECORD = "=IIQQ"  # id, second id (the program of a link), refcnt, usercnt (of a map)
-FILE_RECORD = "=IIQQII"  # process, descriptor, f_op, file refcount, object id, depth of pid ns
+# id, second id (the program of a link), refcnt, usercnt (of a map), id and refcnt of its BTF
+OBJECT_RECORD = "=IIQQII"
+# process, descriptor, f_op, file refcount, object id or inode, depth of pid ns, refcnt of BTF
+FILE_RECORD = "=IIQQIIQ"
 
-_SIZE = 24  # bytes of an OBJECT_RECORD
-_FILE_SIZE = 32  # bytes of a FILE_RECORD
+_SIZE = 32  # bytes of an OBJECT_RECORD
+_FILE_SIZE = 40  # bytes of a FILE_RECORD
 
 
 def maps(btf: Btf) -> bytes:
-    """Outputs every map: id, 0, refcnt, usercnt."""
+    """Outputs every map: id, 0, refcnt, usercnt, and its BTF."""
     code = _begin()
-    code.load(R1, R7, btf.offset("bpf_map", "id"), 4).store(R10, -24, R1)
-    code.load(R1, R7, btf.offset("bpf_map", "refcnt")).store(R10, -16, R1)
-    code.load(R1, R7, btf.offset("bpf_map", "usercnt")).store(R10, -8, R1)
-    return _end(code, _SIZE)
+    code.load(R1, R7, btf.offset("bpf_map", "id"), 4).store(R10, -32, R1)
+    code.load(R1, R7, btf.offset("bpf_map", "refcnt")).store(R10, -24, R1)
+    code.load(R1, R7, btf.offset("bpf_map", "usercnt")).store(R10, -16, R1)
+    return _end(_btf(code, btf, btf.offset("bpf_map", "btf")), _SIZE)
 
 
 def progs(btf: Btf) -> bytes:
-    """Outputs every program: id, 0, refcnt, 0."""
+    """Outputs every program: id, 0, refcnt, 0, and its BTF."""
     code = _begin().load(R7, R7, btf.offset("bpf_prog", "aux"))
-    code.load(R1, R7, btf.offset("bpf_prog_aux", "id"), 4).store(R10, -24, R1)
-    code.load(R1, R7, btf.offset("bpf_prog_aux", "refcnt")).store(R10, -16, R1)
-    return _end(code.set(R1, 0).store(R10, -8, R1), _SIZE)
+    code.load(R1, R7, btf.offset("bpf_prog_aux", "id"), 4).store(R10, -32, R1)
+    code.load(R1, R7, btf.offset("bpf_prog_aux", "refcnt")).store(R10, -24, R1)
+    code.set(R1, 0).store(R10, -16, R1)
+    return _end(_btf(code, btf, btf.offset("bpf_prog_aux", "btf")), _SIZE)
 
 
 def links(btf: Btf) -> bytes:
-    """Outputs every link: id, id of its program or 0, refcnt, 0."""
+    """Outputs every link: id, id of its program or 0, refcnt, 0, 0, 0."""
     code = _begin()
-    code.load(R1, R7, btf.offset("bpf_link", "id"), 4).store(R10, -24, R1, 4)
-    code.load(R1, R7, btf.offset("bpf_link", "refcnt")).store(R10, -16, R1)
-    code.set(R1, 0).store(R10, -20, R1, 4).store(R10, -8, R1)
+    code.load(R1, R7, btf.offset("bpf_link", "id"), 4).store(R10, -32, R1, 4)
+    code.load(R1, R7, btf.offset("bpf_link", "refcnt")).store(R10, -24, R1)
+    code.set(R1, 0).store(R10, -28, R1, 4).store(R10, -16, R1).store(R10, -8, R1)
     code.load(R8, R7, btf.offset("bpf_link", "prog")).jump_if_zero(R8, "write")
     code.load(R8, R8, btf.offset("bpf_prog", "aux"))
-    code.load(R1, R8, btf.offset("bpf_prog_aux", "id"), 4).store(R10, -20, R1, 4)
+    code.load(R1, R8, btf.offset("bpf_prog_aux", "id"), 4).store(R10, -28, R1, 4)
     return _end(code.label("write"), _SIZE)
 
 
 def all_files(btf: Btf) -> bytes:
     """Outputs every open file, without object id: to learn f_op addresses from known files."""
     code = _begin_file(btf).label("found").load(R1, R8, btf.offset("file", "f_op"))
-    code.store(R10, -24, R1).set(R1, 0).store(R10, -8, R1, 4)
+    code.store(R10, -32, R1).set(R1, 0).store(R10, -16, R1, 4)
     return _end(_process(code, btf, None), _FILE_SIZE)
 
 
-def bpf_files(btf: Btf, f_ops: dict[str, int], depth: int) -> bytes:
-    """Outputs the open files whose f_op is that of a "map", "prog" or "link".
+def bpf_files(btf: Btf, f_ops: dict[str, int], depth: int, others: bool = False) -> bytes:
+    """Outputs the open files whose f_op is that of a "map", "prog", "link" or "btf".
 
-    Processes are named as seen from the pid namespace at `depth` (0 is the machine's).
+    Processes are named as seen from the pid namespace at `depth` (0 is the machine's). With
+    `others` also the other files, with the number of their inode.
     """
-    code = _begin_file(btf).load(R9, R8, btf.offset("file", "f_op")).store(R10, -24, R9)
+    code = _begin_file(btf).load(R9, R8, btf.offset("file", "f_op")).store(R10, -32, R9)
     code.load(R7, R8, btf.offset("file", "private_data"))
     code.set64(R1, f_ops["map"]).jump_if_differ(R9, R1, "not a map")
     code.plus(R7, btf.offset("bpf_map", "id")).jump("found")
     code.label("not a map").set64(R1, f_ops["link"]).jump_if_differ(R9, R1, "not a link")
     code.plus(R7, btf.offset("bpf_link", "id")).jump("found")
-    code.label("not a link").set64(R1, f_ops["prog"]).jump_if_differ(R9, R1, "out")
-    code.plus(R7, btf.offset("bpf_prog", "aux")).probe_read(-8, 8, R7)
-    code.load(R7, R10, -8).plus(R7, btf.offset("bpf_prog_aux", "id"))
-    code.label("found").probe_read(-8, 4, R7)
+    code.label("not a link").set64(R1, f_ops["prog"]).jump_if_differ(R9, R1, "not a prog")
+    code.plus(R7, btf.offset("bpf_prog", "aux")).probe_read(-16, 8, R7)
+    code.load(R7, R10, -16).plus(R7, btf.offset("bpf_prog_aux", "id")).jump("found")
+    code.label("not a prog").set64(R1, f_ops["btf"]).jump_if_differ(R9, R1, "not BTF")
+    code.mov(R9, R7).plus(R9, btf.offset("btf", "refcnt")).probe_read(-8, 4, R9)
+    code.plus(R7, btf.offset("btf", "id")).jump("found").label("not BTF")
+    if others:
+        code.load(R7, R8, btf.offset("file", "f_inode")).plus(R7, btf.offset("inode", "i_ino"))
+    else:
+        code.jump("out")
+    code.label("found").probe_read(-16, 4, R7)
     return _end(_process(code, btf, depth), _FILE_SIZE)
 
 
@@ -78,28 +89,37 @@ def _begin() -> Code:
     return Code().mov(R6, R1).load(R7, R6, 8).jump_if_zero(R7, "out")
 
 
+def _btf(code: Code, btf: Btf, offset: int) -> Code:
+    """Add id and refcnt of the BTF that R7 + offset points to, or 0 and 0."""
+    code.set(R1, 0).store(R10, -8, R1).load(R8, R7, offset).jump_if_zero(R8, "write")
+    code.load(R1, R8, btf.offset("btf", "id"), 4).store(R10, -8, R1, 4)
+    code.load(R1, R8, btf.offset("btf", "refcnt"), 4).store(R10, -4, R1, 4)
+    return code.label("write")
+
+
 def _begin_file(btf: Btf) -> Code:
-    """R8 = the file, R10 - 40 = the process's struct pid.
+    """R8 = the file, R10 - 48 = the process's struct pid; no BTF yet.
 
     The verifier wants both the task and the file checked for null, each time they are loaded.
     """
     code = _begin().load(R8, R6, 24).jump_if_zero(R8, "out")
     code.load(R7, R7, btf.offset("task_struct", "group_leader"))
-    code.load(R7, R7, btf.offset("task_struct", "thread_pid")).store(R10, -40, R7)
-    code.load(R1, R6, 16, 4).store(R10, -28, R1, 4)
+    code.load(R7, R7, btf.offset("task_struct", "thread_pid")).store(R10, -48, R7)
+    code.load(R1, R6, 16, 4).store(R10, -36, R1, 4)
+    code.set(R1, 0).store(R10, -8, R1)
     count = "f_ref" if btf.has("file", "f_ref") else "f_count"
-    return code.load(R1, R8, btf.offset("file", count)).store(R10, -16, R1)
+    return code.load(R1, R8, btf.offset("file", count)).store(R10, -24, R1)
 
 
 def _process(code: Code, btf: Btf, depth: int | None) -> Code:
     """Add the depth of the process's pid namespace, and its number in the one at `depth`."""
     upid, number = btf.offset("pid", "numbers"), btf.offset("upid", "nr")
-    code.load(R7, R10, -40).load(R1, R7, btf.offset("pid", "level"), 4).store(R10, -4, R1, 4)
+    code.load(R7, R10, -48).load(R1, R7, btf.offset("pid", "level"), 4).store(R10, -12, R1, 4)
     if depth is not None:
         upid_size = btf.size("upid")
         code.jump_if_less(R1, depth, "out")
-        return code.plus(R7, upid + depth * upid_size + number).probe_read(-32, 4, R7)
-    return code.set(R1, 0).store(R10, -32, R1, 4)
+        return code.plus(R7, upid + depth * upid_size + number).probe_read(-40, 4, R7)
+    return code.set(R1, 0).store(R10, -40, R1, 4)
 
 
 def _end(code: Code, size: int) -> bytes:

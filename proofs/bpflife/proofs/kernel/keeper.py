@@ -6,9 +6,10 @@ DESCRIPTOR. When that process closes the socket or ends, even by SIGKILL, the ke
 actors, removes the cgroups and ends; the pins go with the mount namespace. When the keeper is
 killed, the actors are killed by the kernel.
 
-One packet is one JSON object. The keeper says {"pins": path, "cgroups": path} first, or
-{"refused": what, "errno": name} and ends. Requests:
+One packet is one JSON object. The keeper says {"pins": path, "mounts": path, "cgroups":
+path} first, or {"refused": what, "errno": name} and ends. Requests:
   {"do": "actor"}                     -> {"pid": pid}, and its socket (SCM_RIGHTS)
+  {"do": "adopt", "pid": p}           -> {}; an actor forked p, which is the keeper's child
   {"do": "reap", "pid": p, "kill": b} -> {"status": wait status}
   {"do": "reset"}                     -> {}; no actor, pin or cgroup is left
   {"do": "stop"}                      -> {}; the same, and the keeper ends
@@ -17,7 +18,6 @@ One packet is one JSON object. The keeper says {"pins": path, "cgroups": path} f
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import fcntl
 import json
@@ -30,13 +30,11 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from bpflife.proofs.kernel import bpf, cgroups, commands
+from bpflife.proofs.kernel import bpf, cgroups, commands, libc
+from bpflife.proofs.kernel.results import CONTROL
 
-_CLONE_NEWNS, _MS_REC, _MS_PRIVATE = 0x20000, 0x4000, 0x40000
-_PR_SET_PDEATHSIG = 1
 _MOUNT_POINTS = ("/sys/fs/bpf", "/mnt", "/tmp")  # any directory does: only the world sees it
-
-_libc = ctypes.CDLL(None, use_errno=True)
+_PINS = "pins"  # the world's first bpffs, beside those that its actors mount
 
 
 class Keeper:
@@ -47,6 +45,8 @@ class Keeper:
         self._owner = os.pidfd_open(owner)
         self._actors: set[int] = set()
         self._cgroups = ""
+        self._mounts = next(path for path in _MOUNT_POINTS if os.path.isdir(path))
+        self._pins = os.path.join(self._mounts, _PINS)
         self._lock = -1
 
     def setup(self, owner: int) -> None:
@@ -55,20 +55,20 @@ class Keeper:
         try:
             _room_for_control()
             what = "a private mount namespace"
-            _private_mounts()
+            libc.private_mounts()
             what = "mounting a bpffs"
-            pins = _mount_bpffs()
+            self._mount()
             what = "an own cgroup"
             self._cgroups, self._lock = cgroups.make_own(owner)
         except OSError as refused:
             self._say({"refused": what, "errno": bpf.errno_name(refused.errno or 0)})
             sys.exit(1)
-        self._pins = pins
-        self._say({"pins": pins, "cgroups": self._cgroups})
+        self._say({"pins": self._pins, "mounts": self._mounts, "cgroups": self._cgroups})
 
     def run(self) -> None:
         """Obey until the owner says stop or is gone; then clean up."""
         orders: dict[str, Callable[..., dict[str, Any]]] = {
+            "adopt": self._adopt,
             "reap": self._reap,
             "reset": self._reset,
         }
@@ -115,15 +115,25 @@ class Keeper:
             os.kill(pid, signal.SIGKILL)
         return {"status": os.waitpid(pid, 0)[1]}
 
+    def _adopt(self, pid: int) -> dict[str, Any]:
+        self._actors.add(pid)
+        return {}
+
     def _reset(self) -> dict[str, Any]:
         self._clear()
-        for directory, _, files in os.walk(self._pins, topdown=False):
-            for name in files:
-                with contextlib.suppress(OSError):  # the kernel's own maps.debug, progs.debug stay
-                    os.unlink(os.path.join(directory, name))
-            if directory != self._pins:
-                os.rmdir(directory)
+        if os.listdir(self._mounts) == [_PINS] and os.stat(self._pins).st_dev == self._device:
+            _empty(self._pins)
+        else:  # actors mounted or unmounted: the kernel takes a millisecond for a new beginning
+            libc.umount(self._mounts, lazy=True)
+            self._mount()
         return {}
+
+    def _mount(self) -> None:
+        """Mount a new, empty bpffs that only the world sees, and make room for more beside it."""
+        libc.mount("tmpfs", self._mounts)
+        os.mkdir(self._pins)
+        libc.mount("bpf", self._pins)
+        self._device = os.stat(self._pins).st_dev
 
     def _clear(self) -> None:
         """Kill the actors and remove the cgroups below the world's own."""
@@ -134,40 +144,33 @@ class Keeper:
                 cgroups.remove_tree(entry.path)
 
 
+def _empty(pins: str) -> None:
+    """Remove the pins and directories of a bpffs."""
+    for directory, _, files in os.walk(pins, topdown=False):
+        for name in files:
+            with contextlib.suppress(OSError):  # the kernel's own maps.debug, progs.debug stay
+                os.unlink(os.path.join(directory, name))
+        if directory != pins:
+            os.rmdir(directory)
+
+
 def _be_actor(control: socket.socket, parent: int) -> None:
     """Turn this just forked process into an actor: low descriptors free, killed with the keeper."""
     try:
-        _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+        libc.die_with_parent()
         if os.getppid() == parent:
-            high = fcntl.fcntl(control.detach(), fcntl.F_DUPFD_CLOEXEC, commands.CONTROL)
-            os.closerange(3, commands.CONTROL)
+            high = fcntl.fcntl(control.detach(), fcntl.F_DUPFD_CLOEXEC, CONTROL)
+            os.closerange(3, CONTROL)
             with contextlib.suppress(ConnectionError):
                 commands.serve(socket.socket(fileno=high))
     finally:
         os._exit(0)
 
 
-def _private_mounts() -> None:
-    _check(_libc.unshare(_CLONE_NEWNS))
-    _check(_libc.mount(b"none", b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None))
-
-
-def _mount_bpffs() -> str:
-    """Mount a new, empty bpffs that only the world sees: where."""
-    point = next(path for path in _MOUNT_POINTS if os.path.isdir(path))
-    _check(_libc.mount(b"bpf", os.fsencode(point), b"bpf", ctypes.c_ulong(0), None))
-    return point
-
-
-def _check(result: int) -> None:
-    if result < 0:
-        raise bpf.error(ctypes.get_errno(), "keeper")
-
-
 def _room_for_control() -> None:
     """Allow descriptors above the control socket's number; OSError if the limit is fixed."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = commands.CONTROL + 64
+    wanted = CONTROL + 64
     if soft != resource.RLIM_INFINITY and soft < wanted:
         enough = hard == resource.RLIM_INFINITY or hard >= wanted
         try:

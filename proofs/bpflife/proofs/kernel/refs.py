@@ -1,4 +1,4 @@
-"""Reads the real reference counts of the kernel's maps, programs, links and their files.
+"""Reads the real reference counts of the kernel's maps, programs, links, BTF and their files.
 
 Only BPF iterators show them. What the kernel shows is corrected here:
 - an iterator holds one reference on the map, program or link it shows: subtracted; an object that
@@ -6,6 +6,8 @@ Only BPF iterators show them. What the kernel shows is corrected here:
 - `struct file.f_ref` counts from -1 (include/linux/file_ref.h) and the file iterator holds one, so
   the raw number is the true one; the older `f_count` counts from 0;
 - the reader's own programs and links are left out.
+
+No iterator shows BTF: it is found through the maps, programs and files that hold it.
 
 A snapshot reads maps, programs and links one after the other: it isn't atomic. Let the system
 settle and compare again (poll.py).
@@ -16,12 +18,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import socket
 import struct
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeAlias
 
-from bpflife.proofs.kernel import asm, bpf, btf, iterators
+from bpflife.proofs.kernel import asm, blob, bpf, btf, iterators
 
 
 class MapRefs(NamedTuple):
@@ -39,16 +42,25 @@ class LinkRefs(NamedTuple):
 
 
 class FileRefs(NamedTuple):
-    """What a descriptor leads to ("map", "prog" or "link", its id), and the file's references."""
+    """What a descriptor leads to, and the file's references.
+
+    "map", "prog", "link" or "btf" and its id; or "socket" or "other" and its inode's number.
+    """
 
     kind: str
     object_id: int
     refcnt: int
 
 
+_Files: TypeAlias = dict[int, dict[int, FileRefs]]
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """Counts by object id; files by process and descriptor.
+
+    BTF is here if something else in the snapshot holds it. `others` are files without a BPF
+    object: sockets, directories and the like.
 
     An object that isn't here has no references. It may still hold some until RCU frees it: a dead
     program its maps.
@@ -58,14 +70,18 @@ class Snapshot:
     progs: Mapping[int, int] = field(default_factory=dict)
     links: Mapping[int, LinkRefs] = field(default_factory=dict)
     files: Mapping[int, Mapping[int, FileRefs]] = field(default_factory=dict)
+    btfs: Mapping[int, int] = field(default_factory=dict)
+    others: Mapping[int, Mapping[int, FileRefs]] = field(default_factory=dict)
 
     def only(self, ids: Mapping[str, Collection[int]], pids: Collection[int]) -> Snapshot:
-        """The part about some objects (ids by "map", "prog", "link") and processes."""
+        """The part about some objects (ids by "map", "prog", "link", "btf") and processes."""
         return Snapshot(
             {id: refs for id, refs in self.maps.items() if id in ids["map"]},
             {id: refs for id, refs in self.progs.items() if id in ids["prog"]},
             {id: refs for id, refs in self.links.items() if id in ids["link"]},
             {pid: files for pid, files in self.files.items() if pid in pids},
+            {id: refs for id, refs in self.btfs.items() if id in ids["btf"]},
+            {pid: files for pid, files in self.others.items() if pid in pids},
         )
 
 
@@ -80,8 +96,10 @@ class Refs:
         self._open = contextlib.ExitStack()
         self._own: dict[str, set[int]] = {"prog": set(), "link": set()}
         self._btf = btf.vmlinux()
-        self._files: int | None = None
-        self._kinds: dict[int, str] = {}
+        self._kinds: dict[int, str] = {}  # of files, by f_op
+        self._depth = 0
+        self._all_files: int | None = None
+        self._files_of_one: int | None = None
         try:
             self._maps = self._iterator("bpf_map", iterators.maps(self._btf))
             self._progs = self._iterator("bpf_prog", iterators.progs(self._btf))
@@ -100,80 +118,123 @@ class Refs:
         """Give the iterators back to the kernel. Closing twice is fine."""
         self._open.close()
 
-    def snapshot(self, fds: bool = False) -> Snapshot:
-        """The counts now of every object of the machine; with `fds` also all processes' files."""
-        return Snapshot(
-            {id: MapRefs(ref - 1, user) for id, _, ref, user in self._objects(self._maps)},
-            {
-                id: ref - 1
-                for id, _, ref, _ in self._objects(self._progs)
-                if id not in self._own["prog"]
-            },
-            {
-                id: LinkRefs(ref - 1, prog)
-                for id, prog, ref, _ in self._objects(self._links)
-                if id not in self._own["link"]
-            },
-            self._read_files() if fds else {},
-        )
+    def snapshot(self, fds: bool = False, pids: Collection[int] = ()) -> Snapshot:
+        """The counts now of every object of the machine.
 
-    def _objects(self, link: int) -> Iterator[tuple[int, int, int, int]]:
-        """The records of the objects that somebody besides the iterator holds."""
+        With `fds` also all processes' files that lead to objects; with `pids` all files of these
+        processes, which is faster.
+        """
+        btfs: dict[int, int] = {}
+        maps = {
+            id: MapRefs(ref - 1, user) for id, _, ref, user, _, _ in self._objects(self._maps, btfs)
+        }
+        progs = {
+            id: ref - 1
+            for id, _, ref, *_ in self._objects(self._progs, btfs)
+            if id not in self._own["prog"]
+        }
+        links = {
+            id: LinkRefs(ref - 1, prog)
+            for id, prog, ref, *_ in self._objects(self._links, btfs)
+            if id not in self._own["link"]
+        }
+        files: _Files = {}
+        others: _Files = {}
+        if fds:
+            self._read_files(self._all_files_output(), files, others, btfs)
+        for pid in pids:
+            self._read_files(self._files_output(pid), files, others, btfs)
+        return Snapshot(maps, progs, links, files, btfs, others)
+
+    def _objects(self, link: int, btfs: dict[int, int]) -> Iterator[tuple[int, ...]]:
+        """The records of the objects that somebody besides the iterator holds; notes their BTF."""
         for record in struct.iter_unpack(iterators.OBJECT_RECORD, _output(link)):
             if record[2] > 1:
+                if record[4]:
+                    btfs[record[4]] = record[5]
                 yield record
-
-    def _read_files(self) -> dict[int, dict[int, FileRefs]]:
-        if self._files is None:
-            self._files = self._file_iterator()
-        bias = 0 if self._btf.has("file", "f_ref") else 1
-        found: dict[int, dict[int, FileRefs]] = {}
-        for record in struct.iter_unpack(iterators.FILE_RECORD, _output(self._files)):
-            pid, fd, f_op, refs, object_id, _ = record
-            kind = self._kinds[f_op]
-            if object_id not in self._own.get(kind, ()):
-                found.setdefault(pid, {})[fd] = FileRefs(kind, object_id, refs - bias)
-        return found
 
     def _iterator(self, target: str, code: bytes, info: bytes = b"") -> int:
         """Descriptor of an iterator link over `target`, open until `close`."""
-        function = self._btf.function(f"bpf_iter_{target}")
+        link = bpf.iter_link_create(self._program(target, code), info)
+        self._keep("link", link)
+        return link
+
+    def _program(self, target: str, code: bytes) -> int:
+        """Descriptor of a program that iterates over `target`, open until `close`."""
         prog = bpf.prog_load(
             "tracing",
             code,
             name="bpflife_reader",
             attach_type="trace_iter",
-            attach_btf_id=function,
+            attach_btf_id=self._btf.function(f"bpf_iter_{target}"),
         )
         self._keep("prog", prog)
-        link = bpf.iter_link_create(prog, info)
-        self._keep("link", link)
-        return link
+        return prog
 
     def _keep(self, kind: str, fd: int) -> None:
         self._open.callback(os.close, fd)
         self._own[kind].add(bpf.object_id(fd))
 
-    def _file_iterator(self) -> int:
-        """The iterator over all BPF files. Their f_op addresses are learnt from own files."""
+    def _all_files_output(self) -> bytes:
+        """A pass over the files of all processes that lead to objects."""
+        if self._all_files is None:
+            f_ops = self._learn_kinds()
+            code = iterators.bpf_files(self._btf, f_ops, self._depth)
+            self._all_files = self._iterator("task_file", code)
+        return _output(self._all_files)
+
+    def _files_output(self, pid: int) -> bytes:
+        """A pass over the files of one process. Its iterator is made for it: that is cheap."""
+        if self._files_of_one is None:
+            f_ops = self._learn_kinds()
+            code = iterators.bpf_files(self._btf, f_ops, self._depth, others=True)
+            self._files_of_one = self._program("task_file", code)
+        link = bpf.iter_link_create(self._files_of_one, struct.pack("=III", 0, pid, 0))
+        try:
+            return _output(link)
+        finally:
+            os.close(link)
+
+    def _read_files(
+        self, output: bytes, files: _Files, others: _Files, btfs: dict[int, int]
+    ) -> None:
+        """Sort the records of a pass over files; notes the BTF that they lead to."""
+        bias = 0 if self._btf.has("file", "f_ref") else 1
+        for record in struct.iter_unpack(iterators.FILE_RECORD, output):
+            pid, fd, f_op, refs, object_id, _, btf_refs = record
+            kind = self._kinds.get(f_op, "other")
+            if object_id in self._own.get(kind, ()):
+                continue
+            if kind == "btf":
+                btfs[object_id] = btf_refs
+            found = others if kind in ("socket", "other") else files
+            found.setdefault(pid, {})[fd] = FileRefs(kind, object_id, refs - bias)
+
+    def _learn_kinds(self) -> dict[str, int]:
+        """The f_op addresses of files by what they lead to, learnt from own files."""
+        if self._kinds:
+            return {kind: f_op for f_op, kind in self._kinds.items()}
         learner = self._iterator(
             "task_file", iterators.all_files(self._btf), struct.pack("=III", 0, os.getpid(), 0)
         )
-        fds = {"map": bpf.map_create("array")}
-        try:
-            fds["prog"] = bpf.prog_load("socket_filter", asm.trivial())
-            output = _output(learner)
-        finally:
+        with contextlib.ExitStack() as until_read:
+            fds = {
+                "map": bpf.map_create("array"),
+                "prog": bpf.prog_load("socket_filter", asm.trivial()),
+                "btf": bpf.btf_load(blob.minimal()),
+            }
             for fd in fds.values():
-                os.close(fd)
-        fds["link"] = learner
+                until_read.callback(os.close, fd)
+            sock = until_read.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
+            fds |= {"link": learner, "socket": sock.fileno()}
+            output = _output(learner)
         records = {
             record[1]: record for record in struct.iter_unpack(iterators.FILE_RECORD, output)
         }
-        f_ops = {kind: records[fd][2] for kind, fd in fds.items()}
-        self._kinds = {f_op: kind for kind, f_op in f_ops.items()}
-        depth = records[learner][5]
-        return self._iterator("task_file", iterators.bpf_files(self._btf, f_ops, depth))
+        self._depth = records[learner][5]
+        self._kinds = {records[fd][2]: kind for kind, fd in fds.items()}
+        return {kind: records[fd][2] for kind, fd in fds.items()}
 
 
 def _output(link: int) -> bytes:

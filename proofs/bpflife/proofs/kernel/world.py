@@ -14,13 +14,16 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from bpflife.proofs.kernel import bpf, cgroups
 from bpflife.proofs.kernel.actors import Actor
 from bpflife.proofs.kernel.commands import MESSAGE
-from bpflife.proofs.kernel.refs import Refs, Snapshot
+from bpflife.proofs.kernel.refs import FileRefs, Refs, Snapshot
+from bpflife.proofs.kernel.results import CONTROL
 
 _PATIENCE = 30.0  # seconds until the keeper counts as hung
 _SOURCE_ROOT = Path(__file__).parents[3]
@@ -42,13 +45,15 @@ class World:
     """
 
     pins: str  # directory of the world's bpffs; only its actors see it
+    mounts: str  # directory for further instances of bpffs; only its actors see it
     cgroups: str  # the world's own cgroup directory; everybody sees it
+    made: dict[str, set[int]]  # ids of the objects that its actors made, by kind
 
     def __init__(self, refs: Refs | None = None) -> None:
         with contextlib.suppress(OSError):
             sweep()
         self._open = contextlib.ExitStack()
-        self._made: dict[str, set[int]] = {"map": set(), "prog": set(), "link": set()}
+        self.made = {"map": set(), "prog": set(), "link": set(), "btf": set()}
         self._actors: list[Actor] = []
         try:
             self._refs = refs or self._open.enter_context(Refs())
@@ -58,7 +63,7 @@ class World:
         except BaseException:
             self._open.close()
             raise
-        self.pins, self.cgroups = place["pins"], place["cgroups"]
+        self.pins, self.mounts, self.cgroups = place["pins"], place["mounts"], place["cgroups"]
         self._open.callback(cgroups.remove_tree, self.cgroups)  # if the keeper could not
         self._open.callback(self._stop)
 
@@ -79,19 +84,30 @@ class World:
         """
         self._forget_actors()
         self._keeper.ask({"do": "reset"})
-        for ids in self._made.values():
+        for ids in self.made.values():
             ids.clear()
 
     def actor(self, name: str) -> Actor:
         """A new process in the world, with no descriptors but 0, 1 and 2."""
         answer, control = self._keeper.ask_for_socket({"do": "actor"})
-        actor = Actor(name, answer["pid"], control, self._reap, self._made)
-        self._actors.append(actor)
-        return actor
+        return self._enlist(Actor(name, answer["pid"], control, self))
+
+    def adopt(self, name: str, pid: int, control: socket.socket) -> Actor:
+        """For actors only: make an actor of a process that one has forked."""
+        self._keeper.ask({"do": "adopt", "pid": pid})
+        return self._enlist(Actor(name, pid, control, self))
+
+    def reap(self, pid: int, kill: bool) -> int:
+        """For actors only: wait for a process's end, or kill it: its wait status."""
+        return int(self._keeper.ask({"do": "reap", "pid": pid, "kill": kill})["status"])
 
     def pin_path(self, name: str) -> str:
         """The path of a pin, for commands of actors."""
         return os.path.join(self.pins, name)
+
+    def mount_path(self, name: str) -> str:
+        """The path where actors may mount a further bpffs; `pins` is taken."""
+        return os.path.join(self.mounts, name)
 
     def cgroup_path(self, name: str) -> str:
         """The path of a cgroup of this world, "" for the own directory. ValueError for "..".
@@ -122,15 +138,18 @@ class World:
     def snapshot(self, fds: bool = False, everything: bool = False) -> Snapshot:
         """The kernel's counts now, for the objects that this world's actors made.
 
-        With `fds` also the actors' BPF descriptors by pid; with `everything` the whole machine's
-        objects and processes.
+        With `fds` also the actors' descriptors by pid, but for 0, 1, 2 and those by which they
+        are run; with `everything` the whole machine's objects and BPF descriptors.
         """
-        snapshot = self._refs.snapshot(fds)
+        if everything:
+            return self._refs.snapshot(fds)
         running = [actor.pid for actor in self._actors if actor.running]
-        return snapshot if everything else snapshot.only(self._made, running)
+        snapshot = self._refs.snapshot(pids=running if fds else ()).only(self.made, running)
+        return replace(snapshot, others=_without_own(snapshot.others))
 
-    def _reap(self, pid: int, kill: bool) -> int:
-        return int(self._keeper.ask({"do": "reap", "pid": pid, "kill": kill})["status"])
+    def _enlist(self, actor: Actor) -> Actor:
+        self._actors.append(actor)
+        return actor
 
     def _forget_actors(self) -> None:
         for actor in self._actors:
@@ -210,6 +229,15 @@ def _spawn(control: socket.socket) -> subprocess.Popen[bytes]:
         env=os.environ | {"PYTHONPATH": str(_SOURCE_ROOT)},
         start_new_session=True,
     )
+
+
+def _without_own(others: Mapping[int, Mapping[int, FileRefs]]) -> dict[int, dict[int, FileRefs]]:
+    """Without the files that an actor has from its start: the standard ones, its control."""
+    return {
+        pid: {fd: refs for fd, refs in files.items() if 2 < fd < CONTROL}
+        for pid, files in others.items()
+        if max(files) > 2
+    }
 
 
 def _errno_number(name: str) -> int:

@@ -1,0 +1,74 @@
+"""Commands that attach programs, by themselves or by links."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import Final
+
+from bpflife.proofs.kernel import bpf, libc
+from bpflife.proofs.kernel.results import CONTROL, Result, opened
+
+QUIET_TRACEPOINT: Final = "bpf_test_finish"  # fires only in BPF_PROG_TEST_RUN (net/bpf/test_run.c)
+
+
+def prog_attach(
+    target: str,
+    fd: int,
+    attach_type: str,
+    flags: int = 0,
+    replace_fd: int = 0,
+    revision: int = 0,
+) -> Result:
+    """Attach a program to the cgroup at the path `target`."""
+    with _directory(target) as cgroup:
+        bpf.prog_attach(cgroup, fd, attach_type, flags, replace_fd=replace_fd, revision=revision)
+    return Result()
+
+
+def prog_detach(target: str, attach_type: str, fd: int | None = None, revision: int = 0) -> Result:
+    """Detach a program, or whatever single one is attached, from the cgroup at `target`."""
+    with _directory(target) as cgroup:
+        bpf.prog_detach(cgroup, fd or 0, attach_type, revision=revision)
+    return Result()
+
+
+def link_create(target: str, fd: int, attach_type: str, flags: int = 0) -> Result:
+    """Attach a program by a link to the cgroup at `target`: the link's descriptor and id."""
+    with _directory(target) as cgroup:
+        return opened(bpf.link_create(fd, cgroup, attach_type, flags))
+
+
+def link_update(link: int, fd: int, old_fd: int | None = None) -> Result:
+    """Change a link's program, with `old_fd` only if that is its program now."""
+    bpf.link_update(link, fd, old_fd)
+    return Result()
+
+
+def link_detach(link: int) -> Result:
+    """Detach a link; it stays without effect."""
+    bpf.link_detach(link)
+    return Result()
+
+
+def raw_tracepoint_open(fd: int, name: str = QUIET_TRACEPOINT) -> Result:
+    """Attach a program to a tracepoint by a link, its only file so far: its descriptor and id."""
+    return opened(bpf.raw_tracepoint_open(name, fd))
+
+
+@contextlib.contextmanager
+def _directory(path: str) -> Iterator[int]:
+    """A descriptor above all that commands name: else it could be a closed one's number."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    fd = libc.above(os.open(path, flags), CONTROL + 1)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+COMMANDS: Final = (
+    *(prog_attach, prog_detach, link_create, link_update, link_detach),
+    raw_tracepoint_open,
+)

@@ -1,0 +1,94 @@
+"""Commands on descriptors of any kind: copies, sockets that pass them, mappings."""
+
+from __future__ import annotations
+
+import itertools
+import mmap as pages
+import os
+from typing import Final
+
+from bpflife.proofs.kernel import libc
+from bpflife.proofs.kernel.results import CONTROL, Result, own, received
+
+_SOFTWARE, _BPF_OUTPUT = 1, 10  # a perf event that only BPF programs write to
+
+_mappings: dict[int, int] = {}  # handle -> address
+_handles = itertools.count(1)
+
+
+def dup(fd: int) -> Result:
+    """Make a second descriptor of the same file; exec keeps it."""
+    return Result(libc.dup(fd))
+
+
+def dup2(fd: int, to: int) -> Result:
+    """Make `to` a descriptor of the same file, and close what it was; exec keeps it."""
+    return Result(libc.dup2(fd, own(to)))
+
+
+def cloexec(fd: int, on: bool) -> Result:
+    """Say whether exec closes a descriptor. It closes BPF's unless they came by dup or a socket."""
+    libc.set_cloexec(own(fd), on)
+    return Result()
+
+
+def close(fd: int) -> Result:
+    """Close a descriptor."""
+    os.close(own(fd))
+    return Result()
+
+
+def socketpair() -> Result:
+    """Make two connected datagram sockets: `value` and the one of `more`."""
+    first, second = libc.socketpair()
+    return Result(first, more=(second,))
+
+
+def send_fd(socket: int, fd: int) -> Result:
+    """Send a descriptor's file to the other end, where it waits."""
+    libc.send_fd(socket, fd)
+    return Result()
+
+
+def recv_fd(socket: int) -> Result:
+    """Receive a file: a new descriptor, and the id of the BPF object behind it. Exec keeps it."""
+    return received(libc.recv_fd(socket))
+
+
+def pidfd_getfd(pid: int, fd: int) -> Result:
+    """Take a copy of another process's descriptor; exec closes it."""
+    pidfd = libc.above(os.pidfd_open(pid), CONTROL + 1)
+    try:
+        return received(libc.pidfd_getfd(pidfd, fd))
+    finally:
+        os.close(pidfd)
+
+
+def perf_event_open() -> Result:
+    """Open a perf event that counts nothing, for a perf_event_array."""
+    return Result(libc.perf_event_open(_SOFTWARE, _BPF_OUTPUT))
+
+
+def mmap(fd: int, writable: bool = False) -> Result:
+    """Map the first page of a map's memory: `value` is a handle for `munmap`, no descriptor.
+
+    After a fork the child has the mapping too, by the same handle.
+    """
+    address = libc.mmap(fd, pages.PAGESIZE, writable)
+    handle = next(_handles)
+    _mappings[handle] = address
+    return Result(handle)
+
+
+def munmap(handle: int) -> Result:
+    """Unmap what `mmap` mapped. ValueError if it isn't mapped."""
+    if handle not in _mappings:
+        raise ValueError(f"no mapping {handle}")
+    libc.munmap(_mappings.pop(handle), pages.PAGESIZE)
+    return Result()
+
+
+COMMANDS: Final = (
+    *(dup, dup2, cloexec, close, socketpair, send_fd, recv_fd, pidfd_getfd),
+    *(perf_event_open, mmap, munmap),
+)

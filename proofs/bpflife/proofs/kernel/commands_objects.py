@@ -1,0 +1,130 @@
+"""Commands that make maps, programs and BTF, open them by id, and work on a map's elements."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Final
+
+from bpflife.proofs.kernel import asm, blob, bpf
+from bpflife.proofs.kernel.results import Result, opened
+
+_SIZES: Final = {"ringbuf": (0, 0, 4096)}  # key, value, entries of a type that takes no others
+
+
+def map_create(
+    type: str = "array",
+    key: int | None = None,
+    value: int | None = None,
+    entries: int | None = None,
+    name: str = "",
+    mmapable: bool = False,
+    preserve: bool = False,
+    inner: int | None = None,
+    btf: int | None = None,
+    btf_key: int = blob.INT,
+    btf_value: int = blob.INT,
+) -> Result:
+    """Make a map: its descriptor and id. Sizes are 4 bytes and one entry unless given.
+
+    `preserve` keeps the elements of a perf_event_array when the descriptor that set them closes;
+    `inner` is a map like those that a map of maps will hold. A map holds the BTF behind `btf` if a
+    type id isn't 0 and its map type knows BTF (syscall.c:map_check_btf).
+    """
+    sizes = _SIZES.get(type, (4, 4, 1))
+    given = [a if b is None else b for a, b in zip(sizes, (key, value, entries), strict=True)]
+    wanted = {"mmapable": mmapable, "preserve_elems": preserve}
+    return opened(
+        bpf.map_create(
+            type,
+            *(given[0], given[1], given[2]),
+            name=name,
+            flags=[flag for flag, on in wanted.items() if on],
+            inner_fd=0 if inner is None else inner,
+            btf=None if btf is None else bpf.MapBtf(btf, btf_key, btf_value),
+        )
+    )
+
+
+def map_update(fd: int, key: int, value_fd: int, number: int | None = None) -> Result:
+    """Put what is behind a descriptor into a map: a program, a map, a perf event or a socket.
+
+    With `number` the value is that number and then the descriptor, as a cpumap (queue size,
+    program) and a devmap (interface, program) want it.
+    """
+    head = b"" if number is None else struct.pack("=I", number)
+    bpf.map_update(fd, key, head + struct.pack("=i", value_fd))
+    return Result()
+
+
+def map_update_value(fd: int, key: int, number: int) -> Result:
+    """Set an element to a number."""
+    bpf.map_update(fd, key, number.to_bytes(8, "little"))
+    return Result()
+
+
+def map_delete(fd: int, key: int) -> Result:
+    """Remove an element and let go of what it held."""
+    bpf.map_delete(fd, key)
+    return Result()
+
+
+def map_freeze(fd: int) -> Result:
+    """Make a map read-only for user space."""
+    bpf.map_freeze(fd)
+    return Result()
+
+
+def btf_load() -> Result:
+    """Load BTF with an int (type 1) and a function (type 3): its descriptor and id."""
+    return opened(bpf.btf_load(blob.minimal()))
+
+
+def prog_load(
+    type: str = "cgroup_skb",
+    maps: Sequence[int] = (),
+    returns: int = 1,
+    name: str = "",
+    attach_type: str | int = 0,
+    btf: int | None = None,
+    sleepable: bool = False,
+    tail_call: int | None = None,
+    fd_array: Sequence[int] = (),
+    indexes: Sequence[int] = (),
+    fd_array_count: int = 0,
+) -> Result:
+    """Load a program that uses the maps behind some descriptors: its descriptor and id.
+
+    `btf` describes its function; `tail_call` is a prog_array that it jumps through. `fd_array`
+    are more descriptors of maps: the program uses those at the places `indexes` of it, and holds
+    the first `fd_array_count` without using them.
+    """
+    return opened(
+        bpf.prog_load(
+            type,
+            asm.trivial(maps, returns, indexes=indexes, tail_call=tail_call),
+            name=name,
+            flags=["sleepable"] if sleepable else [],
+            attach_type=attach_type,
+            btf=None if btf is None else bpf.FuncInfo(btf, blob.FUNCTION),
+            fd_array=fd_array,
+            fd_array_count=fd_array_count,
+        )
+    )
+
+
+def bind_map(prog: int, map: int) -> Result:
+    """Let a program hold a map that it doesn't use."""
+    bpf.prog_bind_map(prog, map)
+    return Result()
+
+
+def get_fd_by_id(kind: str, id: int) -> Result:
+    """Open the "map", "prog", "link" or "btf" with an id: a descriptor of a new file."""
+    return Result(bpf.get_fd_by_id(kind, id), id)
+
+
+COMMANDS: Final = (
+    *(map_create, map_update, map_update_value, map_delete, map_freeze),
+    *(btf_load, prog_load, bind_map, get_fd_by_id),
+)

@@ -1,0 +1,71 @@
+"""Commands about the actor's process itself."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Final, NoReturn
+
+from bpflife.proofs.kernel import libc
+from bpflife.proofs.kernel.results import CONTROL, Result, Unasked
+
+_MODULE = "bpflife.proofs.kernel.commands"
+
+
+def fork() -> Result:
+    """Fork: the pid of a new actor with the same descriptors and mappings.
+
+    The owner gets its control socket. It is a child of the keeper, as all actors are.
+    """
+    keeper = os.getppid()
+    mine, theirs = (
+        libc.above(end.detach(), CONTROL + 1)
+        for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    )
+    pid = libc.fork_sibling()
+    if pid == 0:
+        _be_child(mine, theirs, keeper)
+    os.close(theirs)
+    return Result(pid, sends=mine)
+
+
+def exec() -> Result:
+    """Start anew with another program image, that of a fresh actor.
+
+    Descriptors closed on exec and mappings are gone; the pid and the other descriptors stay.
+    """
+    arguments = [sys.executable, "-S", "-P", "-m", _MODULE, str(os.getppid())]
+    libc.set_cloexec(CONTROL, False)
+    try:
+        os.execv(sys.executable, arguments)
+    finally:
+        libc.set_cloexec(CONTROL, True)
+
+
+def unshare_mounts() -> Result:
+    """Get an own mount namespace, a copy of the world's. Its mounts end with the process."""
+    libc.private_mounts()
+    return Result()
+
+
+def exit(status: int = 0) -> Result:
+    """End the process. No answer comes: the socket closes."""
+    os._exit(status)
+
+
+def _be_child(mine: int, theirs: int, keeper: int) -> NoReturn:
+    """In the new process: be killed with the keeper, and obey the new socket instead of the old."""
+    try:
+        libc.die_with_parent()
+        if os.getppid() != keeper:
+            os._exit(0)
+        os.close(mine)
+        os.dup2(theirs, CONTROL, inheritable=False)
+        os.close(theirs)
+    except OSError:
+        os._exit(1)
+    raise Unasked
+
+
+COMMANDS: Final = (fork, exec, unshare_mounts, exit)
