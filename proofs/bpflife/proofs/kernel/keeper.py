@@ -27,7 +27,7 @@ import select
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bpflife.proofs.kernel import bpf, cgroups, commands, libc
@@ -82,8 +82,7 @@ class Keeper:
                 self._say(orders[order](**request))
         self._clear()
         cgroups.remove_tree(self._cgroups)
-        with contextlib.suppress(OSError):
-            self._say({})
+        self._say({})
 
     def _next(self) -> dict[str, Any] | None:
         """The next request; None if the owner is gone."""
@@ -95,8 +94,10 @@ class Keeper:
             return json.loads(packet) if packet else None
         return None
 
-    def _say(self, answer: dict[str, Any]) -> None:
-        self._control.send(json.dumps(answer).encode())
+    def _say(self, answer: dict[str, Any], fds: Sequence[int] = ()) -> None:
+        """Answer. An owner that is gone is noticed by `_next`, which comes after."""
+        with contextlib.suppress(ConnectionError):
+            socket.send_fds(self._control, [json.dumps(answer).encode()], fds)
 
     def _fork(self) -> None:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -106,7 +107,7 @@ class Keeper:
         self._actors.add(pid)
         theirs.close()
         with mine:
-            socket.send_fds(self._control, [json.dumps({"pid": pid}).encode()], [mine.fileno()])
+            self._say({"pid": pid}, [mine.fileno()])
 
     def _reap(self, pid: int, kill: bool) -> dict[str, Any]:
         """Wait for an actor's end, which SIGKILL brings about if `kill`."""
@@ -183,7 +184,10 @@ def main() -> None:
     """Keep a world for the process and socket that the arguments name."""
     control, owner = socket.socket(fileno=int(sys.argv[1])), int(sys.argv[2])
     control.set_inheritable(False)
-    keeper = Keeper(control, owner)
+    try:
+        keeper = Keeper(control, owner)
+    except ProcessLookupError:  # the owner is gone already
+        os._exit(0)
     if os.getppid() == owner:
         keeper.setup(owner)
         keeper.run()

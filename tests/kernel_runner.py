@@ -1,0 +1,46 @@
+"""A program that a test kills: it lives in worlds, does a bit of everything, and starts again.
+
+It writes the id of each map as soon as it is made, one a line.
+"""
+
+from __future__ import annotations
+
+from bpflife.proofs.kernel.actors import Actor
+from bpflife.proofs.kernel.world import World
+
+
+def live(world: World) -> None:
+    """Pins, mounts, attachments, forks: all that could be left behind."""
+    actor = world.actor("a")
+    note(actor)
+    actor.call("pin", fd=3, path=world.pin_path("pin"))
+    cgroup = world.cgroup_make("g")
+    actor.call("prog_load", maps=[3])
+    actor.call("prog_attach", target=cgroup, fd=4, attach_type="cgroup_inet_egress")
+    actor.call("link_create", target=cgroup, fd=4, attach_type="cgroup_inet_ingress")
+    actor.call("pin", fd=5, path=world.pin_path("link"))
+    child = actor.fork("b")
+    child.call("unshare_mounts")
+    child.call("mount", path=world.mount_path("own"))
+    note(child)
+    child.call("pin", fd=6, path=f"{world.mount_path('own')}/pin")
+    grandchild = child.fork("c")
+    grandchild.call("exec")
+    note(grandchild)
+    actor.call("mount", path=world.mount_path("second"))
+    actor.call("open_dir", path=world.mount_path("second"))
+    actor.call("umount", path=world.mount_path("second"), lazy=True)
+    child.kill()
+
+
+def note(actor: Actor) -> None:
+    """Make a map and write its id."""
+    print(actor.call("map_create").id, flush=True)
+
+
+if __name__ == "__main__":
+    while True:
+        with World() as world:
+            for _ in range(3):
+                live(world)
+                world.reset()
