@@ -143,6 +143,31 @@ def test_files_pass_between_processes(world: World) -> None:
     settles(world, progs={prog: 1})
 
 
+def test_a_fork_shares_what_waits(world: World) -> None:
+    """It copies descriptors, not the queue: each file comes once, to whoever asks first."""
+    parent = world.actor("a")
+    ok(parent, "socketpair")
+    map = made(parent, "map_create")
+    ok(parent, "send_fd", socket=3, fd=5)
+    ok(parent, "close", fd=5)
+    child = parent.fork("b")
+    assert ok(child, "recv_fd", socket=4).id == map
+    assert errnos(parent, "recv_fd", {"socket": 4}) == ["EAGAIN"]
+    holds(world, child, {3: ("socket", 2), 4: ("socket", 2), 5: ("map", 1)})
+
+
+def test_an_exec_keeps_what_waits(world: World) -> None:
+    """Sockets aren't closed on exec, and so the map lives, without a descriptor."""
+    actor = world.actor("a")
+    ok(actor, "socketpair")
+    map = made(actor, "map_create")
+    ok(actor, "send_fd", socket=3, fd=5)
+    ok(actor, "exec")
+    holds(world, actor, {3: ("socket", 1), 4: ("socket", 1)})
+    settles(world, maps={map: (1, 1)})
+    assert ok(actor, "recv_fd", socket=4).id == map
+
+
 def test_a_dead_receiver_lets_go_of_what_waits(world: World) -> None:
     actor = world.actor("a")
     ok(actor, "socketpair")

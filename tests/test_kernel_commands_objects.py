@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 
 from bpflife.proofs.kernel.actors import Actor
+from bpflife.proofs.kernel.poll import wait_until
 from bpflife.proofs.kernel.world import World
 from kernel_actors import errnos, fresh_world, holds, holds_at, made, ok, settles, shared_world
 
@@ -137,6 +139,29 @@ def test_redirect_maps_hold_programs(world: World, kind: str) -> None:
     settles(world, maps={map: (1, 0)}, progs={prog: 2, holder: 1})
     ok(actor, "close", fd=5)
     settles(world, maps={}, progs={prog: 1})
+
+
+@pytest.mark.parametrize("kind", ["devmap", "cpumap"])
+def test_a_program_in_a_redirect_map_that_it_uses_is_never_freed(world: World, kind: str) -> None:
+    """No descriptor, no pin, yet each holds the other: only an id leads there.
+
+    A prog_array is cleared with its last user (map_release_uref), these maps aren't.
+    """
+    actor = world.actor("a")
+    map = made(actor, "map_create", type=kind, value=8)
+    prog = made(actor, "prog_load", type="xdp", returns=2, attach_type=f"xdp_{kind}", maps=[3])
+    ok(actor, "map_update", fd=3, key=0, value_fd=4, number={"devmap": 1, "cpumap": 64}[kind])
+    try:
+        for fd in (3, 4):
+            ok(actor, "close", fd=fd)
+        settles(world, maps={map: (1, 0)}, progs={prog: 1})
+        time.sleep(0.3)  # what is freed here is freed within 40 ms
+        settles(world, maps={map: (1, 0)}, progs={prog: 1})
+    finally:
+        ok(actor, "get_fd_by_id", kind="map", id=map)
+        ok(actor, "map_delete", fd=3, key=0)
+        ok(actor, "close", fd=3)
+    settles(world, maps={}, progs={})
 
 
 # -- maps in maps, and other files in maps -----------------------------------------------------
@@ -412,6 +437,37 @@ def test_a_detached_cgroup_link_keeps_its_program(world: World) -> None:
     ok(actor, "link_detach", link=4)
     assert errnos(actor, "link_update", {"link": 4, "fd": 3}) == ["ENOLINK"]
     assert ok(actor, "get_fd_by_id", kind="link", id=link).value == 5
+
+
+def test_a_link_outlives_its_cgroup(world: World) -> None:
+    """It keeps its program, can be pinned and detached, but no longer updated."""
+    actor = world.actor("a")
+    prog = made(actor, "prog_load")
+    cgroup = world.cgroup_make("g")
+    link = made(actor, "link_create", target=cgroup, fd=3, attach_type=EGRESS)
+    world.cgroup_remove("g")
+
+    def update() -> str | None:
+        return actor.call("link_update", link=4, fd=3).errno
+
+    assert wait_until(update, lambda errno: errno is not None)[0] == "ENOLINK"
+    settles(world, links={link: (1, prog)}, progs={prog: 2})
+    ok(actor, "pin", fd=4, path=world.pin_path("link"))
+    ok(actor, "link_detach", link=4)
+    settles(world, links={link: (2, prog)}, progs={prog: 2})
+
+
+def test_what_is_no_cgroup_link(world: World) -> None:
+    actor = world.actor("a")
+    cgroup = world.cgroup_make("g")
+    ok(actor, "prog_load")
+    ok(actor, "map_create")
+    fds = [{"target": cgroup, "fd": fd, "attach_type": EGRESS} for fd in (77, 4)]
+    assert errnos(actor, "link_create", *fds) == ["EBADF", "EINVAL"]
+    wrong_type = {"target": cgroup, "fd": 3, "attach_type": "cgroup_inet_sock_create"}
+    assert errnos(actor, "link_create", wrong_type) == ["EINVAL"]
+    links = [{"link": fd} for fd in (77, 3)]
+    assert errnos(actor, "link_detach", *links) == ["EBADF", "EINVAL"]
 
 
 def test_updating_a_cgroup_link_moves_the_reference(world: World) -> None:

@@ -59,6 +59,19 @@ def test_renaming_over_a_pin_unpins_it(world: World, actor: Actor) -> None:
     assert errnos(actor, "rename", *again) == ["ENOENT", None]
 
 
+def test_renaming_over_one_of_two_names(world: World, actor: Actor) -> None:
+    """The other name still pins; the object that takes the first may be of another kind."""
+    a, b, c = (world.pin_path(name) for name in "abc")
+    map, prog = made(actor, "map_create"), made(actor, "prog_load")
+    ok(actor, "pin", fd=3, path=a)
+    ok(actor, "hard_link", old=a, new=b)
+    ok(actor, "pin", fd=4, path=c)
+    ok(actor, "rename", old=c, new=a)
+    settles(world, maps={map: (2, 2)}, progs={prog: 2})
+    assert ok(actor, "obj_get", path=a).id == prog
+    assert ok(actor, "obj_get", path=b).id == map
+
+
 def test_renaming_onto_the_same_pin_does_nothing(world: World, actor: Actor) -> None:
     """rename(2) with two names of one file: both stay."""
     a, b = world.pin_path("a"), world.pin_path("b")

@@ -143,7 +143,8 @@ class Refs:
         if fds:
             self._read_files(self._all_files_output(), files, others, btfs)
         for pid in pids:
-            self._read_files(self._files_output(pid), files, others, btfs)
+            with self._files_output(pid) as output:
+                self._read_files(output, files, others, btfs)
         return Snapshot(maps, progs, links, files, btfs, others)
 
     def _objects(self, link: int, btfs: dict[int, int]) -> Iterator[tuple[int, ...]]:
@@ -184,16 +185,20 @@ class Refs:
             self._all_files = self._iterator("task_file", code)
         return _output(self._all_files)
 
-    def _files_output(self, pid: int) -> bytes:
+    @contextlib.contextmanager
+    def _files_output(self, pid: int) -> Iterator[bytes]:
         """A pass over the files of one process. Its iterator is made for it: that is cheap."""
         if self._files_of_one is None:
             f_ops = self._learn_kinds()
             code = iterators.bpf_files(self._btf, f_ops, self._depth, others=True)
             self._files_of_one = self._program("task_file", code)
         link = bpf.iter_link_create(self._files_of_one, struct.pack("=III", 0, pid, 0))
+        id = bpf.object_id(link)
+        self._own["link"].add(id)
         try:
-            return _output(link)
+            yield _output(link)
         finally:
+            self._own["link"].remove(id)
             os.close(link)
 
     def _read_files(
