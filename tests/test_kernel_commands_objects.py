@@ -297,6 +297,19 @@ def test_btf_lives_by_descriptors_maps_and_programs(world: World) -> None:
     assert errnos(actor, "get_fd_by_id", {"kind": "btf", "id": btf}) == ["ENOENT"]
 
 
+def test_btf_on_its_way(world: World) -> None:
+    """Nothing that can be listed leads there, only its id."""
+    actor = world.actor("a")
+    btf = made(actor, "btf_load")
+    ok(actor, "socketpair")
+    ok(actor, "send_fd", socket=4, fd=3)
+    ok(actor, "close", fd=3)
+    settles(world, btfs={btf: 1})
+    assert ok(actor, "recv_fd", socket=5).id == btf
+    holds_at(world, actor, 3, ("btf", 1))
+    settles(world, btfs={btf: 1})
+
+
 def test_which_maps_take_btf(world: World) -> None:
     """Only type ids make a map look at the descriptor; those must fit the sizes."""
     actor = world.actor("a")

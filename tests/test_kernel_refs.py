@@ -46,6 +46,8 @@ def test_btf_is_found_by_its_files(refs: Refs, fds: dict[str, int]) -> None:
     id = bpf.object_id(fds["btf"])
     assert refs.snapshot(fds=True).btfs[id] == refs.snapshot(pids=[os.getpid()]).btfs[id] == 1
     assert id not in refs.snapshot().btfs
+    assert refs.snapshot(btf_ids=[id, 1 << 30]).btfs[id] == 1
+    assert 1 << 30 not in refs.snapshot(btf_ids=[1 << 30]).btfs
 
 
 def test_other_files_by_their_inodes(refs: Refs) -> None:

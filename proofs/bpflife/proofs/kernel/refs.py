@@ -7,7 +7,8 @@ Only BPF iterators show them. What the kernel shows is corrected here:
   the raw number is the true one; the older `f_count` counts from 0;
 - the reader's own programs and links are left out.
 
-No iterator shows BTF: it is found through the maps, programs and files that hold it.
+No iterator shows BTF: it is found through the maps, programs and files that hold it, or opened by
+its id.
 
 A snapshot reads maps, programs and links one after the other: it isn't atomic. Let the system
 settle and compare again (poll.py).
@@ -59,8 +60,8 @@ _Files: TypeAlias = dict[int, dict[int, FileRefs]]
 class Snapshot:
     """Counts by object id; files by process and descriptor.
 
-    BTF is here if something else in the snapshot holds it. `others` are files without a BPF
-    object: sockets, directories and the like.
+    BTF is here if something else in the snapshot holds it, or if it was asked for. `others` are
+    files without a BPF object: sockets, directories and the like.
 
     An object that isn't here has no references. It may still hold some until RCU frees it: a dead
     program its maps.
@@ -118,11 +119,13 @@ class Refs:
         """Give the iterators back to the kernel. Closing twice is fine."""
         self._open.close()
 
-    def snapshot(self, fds: bool = False, pids: Collection[int] = ()) -> Snapshot:
-        """The counts now of every object of the machine.
+    def snapshot(
+        self, fds: bool = False, pids: Collection[int] = (), btf_ids: Collection[int] = ()
+    ) -> Snapshot:
+        """The counts now of every map, program and link of the machine.
 
         With `fds` also all processes' files that lead to objects; with `pids` all files of these
-        processes, which is faster.
+        processes, which is faster. BTF with one of `btf_ids` is there whatever holds it.
         """
         btfs: dict[int, int] = {}
         maps = {
@@ -145,6 +148,8 @@ class Refs:
         for pid in pids:
             with self._files_output(pid) as output:
                 self._read_files(output, files, others, btfs)
+        if not btfs.keys() >= set(btf_ids):
+            btfs |= self._open_btfs(set(btf_ids) - btfs.keys())
         return Snapshot(maps, progs, links, files, btfs, others)
 
     def _objects(self, link: int, btfs: dict[int, int]) -> Iterator[tuple[int, ...]]:
@@ -215,6 +220,22 @@ class Refs:
                 btfs[object_id] = btf_refs
             found = others if kind in ("socket", "other") else files
             found.setdefault(pid, {})[fd] = FileRefs(kind, object_id, refs - bias)
+
+    def _open_btfs(self, ids: Collection[int]) -> dict[int, int]:
+        """The counts of BTF by id: an own file leads there for a moment. Of those that exist."""
+        fds = {}
+        try:
+            for id in ids:
+                with contextlib.suppress(FileNotFoundError):
+                    fds[bpf.get_fd_by_id("btf", id)] = id
+            if not fds:
+                return {}
+            with self._files_output(os.getpid()) as output:
+                records = struct.iter_unpack(iterators.FILE_RECORD, output)
+                return {fds[record[1]]: record[6] - 1 for record in records if record[1] in fds}
+        finally:
+            for fd in fds:
+                os.close(fd)
 
     def _learn_kinds(self) -> dict[str, int]:
         """The f_op addresses of files by what they lead to, learnt from own files."""

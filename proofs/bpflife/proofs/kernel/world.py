@@ -144,7 +144,8 @@ class World:
         if everything:
             return self._refs.snapshot(fds)
         running = [actor.pid for actor in self._actors if actor.running]
-        snapshot = self._refs.snapshot(pids=running if fds else ()).only(self.made, running)
+        counts = self._refs.snapshot(pids=running if fds else (), btf_ids=self.made["btf"])
+        snapshot = counts.only(self.made, running)
         return replace(snapshot, others=_without_own(snapshot.others))
 
     def _enlist(self, actor: Actor) -> Actor:
