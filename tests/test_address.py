@@ -97,14 +97,19 @@ def test_pages_and_what_is_open_in_them() -> None:
         Address(page="check", card="perf_event", property="crash-cleans-up")
     )
     assert parse_address("?page=build").scenario is None
+    assert parse_address("?page=") == Address()
+
+
+def test_parameters_of_others_are_ignored_and_named() -> None:
+    found = parse_address("?utm_source=mail&story=3_pin&fbclid")
+    assert found == Address(story="3_pin", ignored=("utm_source", "fbclid"))
 
 
 @pytest.mark.parametrize(
     ("search", "why"),
     [
         ("?page=nowhere", "no page"),
-        ("?colour=red", "no part of an address"),
-        ("?story", "no part of an address"),
+        ("?story", "no value"),
         ("?story=a&story=b", "twice"),
         ("?story=../../etc/passwd", "not a name"),
         ("?story=%ff", "not text"),

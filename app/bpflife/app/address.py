@@ -6,7 +6,8 @@
 
 A step is `ACTOR:DO,NAME=VALUE,...` (no actor: an event), steps are joined by `;`, a list is
 `(A~B)`. Every value is percent-encoded on its own, so that nothing in it can end anything; what
-is not exactly in this form is refused in one line. Reading an address runs nothing.
+is not exactly in this form is refused in one line, but for parameters that are none of ours
+(`utm_source=...`): they are left out, and named. Reading an address runs nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from pydantic import ValidationError
 from bpflife.model.documents import InputError, Scenario, Step
 
 MAX_ADDRESS: Final = 8000
-MAX_PARTS: Final = 12
+MAX_PARTS: Final = 18
 PAGES: Final = ("stories", "build", "check")
 KEYS: Final = (
     "page",
@@ -55,6 +56,7 @@ class Address:
     scenario: Scenario | None = None
     card: str = ""
     property: str = ""
+    ignored: tuple[str, ...] = ()  # parameters that mean nothing here
 
 
 # ---------------------------------------------------------------------------------------------
@@ -105,9 +107,9 @@ def scenario_address(scenario: Scenario, step: int | None = None) -> str:
     raise InputError("the scenario is too long for the address: download it to keep it")
 
 
-def page_address(page: str, **parts: str) -> str:
-    """The address of a page, with what is open in it."""
-    shown = [f"{name}={_value(value)}" for name, value in parts.items() if value]
+def page_address(page: str, **parts: str | int | None) -> str:
+    """The address of a page, with what is open in it; empty parts are left out."""
+    shown = [f"{name}={_value(value)}" for name, value in parts.items() if value not in ("", None)]
     if page == "stories":
         return f"?{'&'.join(shown)}" if shown else "?page=stories"
     return f"?{'&'.join([f'page={page}', *shown])}"
@@ -126,8 +128,8 @@ def parse_address(search: str) -> Address:
         raise InputError(f"it is {len(text):,} characters long; at most {MAX_ADDRESS:,} are read")
     if _STRAY.search(text):
         raise InputError("it holds a character that no address has")
-    given = _pairs(text)
-    page = given.get("page", "build" if "steps" in given else "stories")
+    given, ignored = _pairs(text)
+    page = given.get("page") or ("build" if "steps" in given else "stories")
     if page not in PAGES:
         raise InputError(f"there is no page `{page[:40]}`; there are {', '.join(PAGES)}")
     return Address(
@@ -137,22 +139,28 @@ def parse_address(search: str) -> Address:
         scenario=_scenario(given) if page == "build" else None,
         card=_one(given, "card", _NAME),
         property=_one(given, "property", _NAME),
+        ignored=ignored,
     )
 
 
-def _pairs(text: str) -> dict[str, str]:
+def _pairs(text: str) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The parts that are ours, and the names of all others."""
     found: dict[str, str] = {}
+    ignored = []
     parts = text.split("&")
     if len(parts) > MAX_PARTS:
         raise InputError("it has too many parts")
     for part in parts:
         key, equals, value = part.partition("=")
-        if key not in KEYS or not equals:
-            raise InputError(f"`{key[:40]}` is no part of an address; there are {', '.join(KEYS)}")
+        if key not in KEYS:
+            ignored.append(key[:40])
+            continue
+        if not equals:
+            raise InputError(f"`{key}` has no value")
         if key in found:
             raise InputError(f"`{key}` is there twice")
         found[key] = value
-    return found
+    return found, tuple(name for name in ignored if name)
 
 
 def _decoded(text: str, what: str) -> str:

@@ -6,6 +6,9 @@ function mounted(act, tries = 200) {
   else setTimeout(() => mounted(act, tries - 1), 20);
 }
 
+/** An address without the step that is shown. @param {string} search */
+const place = (search) => search.replace(/([?&])step=\d*(&|$)/, "$1").replace(/[?&]$/, "");
+
 /**
  * Keeps the address bar equal to the model's `address`, tells Python when Back or Forward was
  * used, and remembers the theme in a cookie of this server, so that the next page starts in it.
@@ -18,18 +21,22 @@ export function render({ model }) {
   let written = false;
   const write = () => {
     if (!model.address || model.address === shown()) return;
-    const how = written ? "pushState" : "replaceState"; // the first page is no step back
+    // the first page is no step back, and neither is another step of the same picture
+    const how = written && place(model.address) !== place(shown()) ? "pushState" : "replaceState";
     window.history[how]({}, "", `${window.location.pathname}${model.address}`);
   };
+  const name = () => { if (model.heading) document.title = model.heading; };
   const back = () => model.send_msg({ do: "back", value: shown() });
   const remember = () => {
     if (model.theme) document.cookie = `bpflife_theme=${model.theme}; path=/; max-age=31536000; SameSite=Strict`;
   };
   window.addEventListener("popstate", back);
   model.on("address", write);
+  model.on("heading", name);
   model.on("theme", remember);
   model.on("remove", () => window.removeEventListener("popstate", back));
   write();
+  name();
   written = true;
   const narrow = window.matchMedia("(max-width: 640px)");
   const width = () => model.send_msg({ do: "narrow", checked: narrow.matches });

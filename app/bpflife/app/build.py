@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import panel as pn
 from panel.viewable import Viewable
 
-from bpflife.app.address import UNTITLED, Address, scenario_address, step_text
+from bpflife.app.address import UNTITLED, Address, page_address, scenario_address, step_text
 from bpflife.app.files import scenario_yaml
 from bpflife.app.layout import beside
 from bpflife.app.picture.standalone import standalone_html
 from bpflife.app.player import TracePlayer
+from bpflife.app.session import batch
 from bpflife.app.sheet import Message, Sheet, Tree, button, el, icon
 from bpflife.model.catalogue import card_names, load_card, system_for
 from bpflife.model.choices import Choice, choices
 from bpflife.model.documents import MAX_BYTES, InputError, Scenario, Step, Trace, parse_document
+from bpflife.model.graphs import IDLE
 from bpflife.model.language import Language, where
+from bpflife.model.properties import CATALOGUE
 from bpflife.model.simulator import Player
+from bpflife.model.state import PC
+from bpflife.model.values import TASK
 
 if TYPE_CHECKING:
     from bpflife.app.shell import Shell
@@ -28,10 +33,20 @@ MAX_STEPS: Final = 200
 MAX_CHOICES: Final = 400
 FILTER_FROM: Final = 12  # choices; a short list needs no filter
 DEFAULT_CARD: Final = "cgroup_legacy"
+COUNTEREXAMPLE: Final = re.compile(r"(?P<card>[a-z0-9_-]+): (?P<title>.+), violated")
 
 
-def played(scenario: Scenario) -> tuple[Trace, list[int]]:
-    """The trace of a scenario, and for each of its steps the state right after it."""
+class Played(NamedTuple):
+    """A scenario's trace, the state right after each of its steps, and whether it ends inside
+    of a call."""
+
+    trace: Trace
+    after: list[int]
+    in_flight: bool
+
+
+def played(scenario: Scenario) -> Played:
+    """Play a scenario. InputError names the step that can't be done."""
     player = Player(system_for(scenario.cards), scenario.title or scenario.scenario)
     player.scenario = scenario
     after = []
@@ -41,7 +56,9 @@ def played(scenario: Scenario) -> tuple[Trace, list[int]]:
         if player.violation:
             after[-1] = len(player.states) - 1
             break
-    return player.trace(), after
+    world = player.world
+    calls = [world.get(PC, task) for task in world.scope.domain(TASK)]
+    return Played(player.trace(), after, any(place != IDLE for place in calls))
 
 
 def step_words(step: Step, language: Language) -> str:
@@ -50,8 +67,6 @@ def step_words(step: Step, language: Language) -> str:
         title = language.spec(step, "").title
     except InputError:
         title = step.do
-    if step.do == "fire":
-        title = "one rule"
     shown = [
         f"uses {', '.join(value) or 'no map'}" if isinstance(value, list) else str(value)
         for name, value in step.args.items()
@@ -68,9 +83,10 @@ class BuildPage:
         self.scenario = empty()
         self.cleared: Scenario | None = None  # what "start over" took away
         self.after: list[int] = []
+        self.in_flight = False
         self.choices: dict[str, Choice] = {}
         self.turn = 0
-        self.player = TracePlayer(shell.dark, shell.narrow, self._stepped)
+        self.player = TracePlayer(shell.dark, shell.narrow, self._stepped, shell.stepped)
         theme = shell.theme
         self.head = Sheet(
             {
@@ -104,8 +120,16 @@ class BuildPage:
         self._use(address.scenario or empty(), address.step)
 
     def address(self) -> str:
-        """The address that restores this scenario."""
-        return scenario_address(self.scenario)
+        """The address that restores this scenario, and the step where the user stopped."""
+        stopped = self.player.stopped
+        return scenario_address(self.scenario, None if stopped == self.player.last else stopped)
+
+    def title(self) -> str:
+        """The scenario's title."""
+        return self._heading()
+
+    def enter(self) -> None:
+        """The page is shown again, as it was left."""
 
     def restyle(self) -> None:
         """Follow theme and width."""
@@ -120,13 +144,14 @@ class BuildPage:
 
     def _use(self, scenario: Scenario, step: int | None = None, *, play: bool = False) -> None:
         """Play a scenario and show it. InputError leaves what was there."""
-        trace, after = played(scenario)
+        trace, after, in_flight = played(scenario)
         found = {step_text(c.step): c for c in choices(scenario, MAX_CHOICES)}
         self.scenario, self.after, self.choices = scenario, after, found
+        self.in_flight = in_flight
         self.turn += 1
         last = len(trace.states) - 1
         shown = last if step is None else min(step, last)
-        with pn.io.hold():
+        with batch():
             self.player.load(trace, shown, play=play and shown < last)
             self._show_head()
             self._show_steps(shown)
@@ -145,8 +170,9 @@ class BuildPage:
             return
         if added and self.after:  # show the new step, then what the kernel does about it
             first = self.after[-1]
-            self.player.picture.step = first
-            self.player.picture.playing = first < len(self.player.picture.picture["states"]) - 1
+            with batch():
+                self.player.picture.step = first
+                self.player.picture.playing = first < self.player.last
         self.shell.moved()
 
     def _choose(self, message: Message) -> None:
@@ -210,17 +236,19 @@ class BuildPage:
 
     # -- what is shown ---------------------------------------------------------------------------
 
+    def _heading(self) -> str:
+        own = self.scenario.scenario == UNTITLED and not self.scenario.title
+        return "Build a scenario" if own else self.scenario.title or self.scenario.scenario
+
     def _show_head(self) -> None:
         steps = len(self.scenario.steps)
         can_undo = bool(steps or self.cleared)
-        own = self.scenario.scenario == UNTITLED and not self.scenario.title
-        title = "Build a scenario" if own else self.scenario.title or self.scenario.scenario
         undo = "Undo" if steps or not self.cleared else "Undo start over"
         self.head.draw(
             el(
                 "div",
                 {"class": "row spread"},
-                el("h1", {}, title),
+                el("h1", {}, self._heading()),
                 el(
                     "div",
                     {"class": "row"},
@@ -251,8 +279,8 @@ class BuildPage:
         entries = [self._entry(0, "", "nothing has happened yet", now == 0, False)]
         for number, step in enumerate(self.scenario.steps, 1):
             wrong = violation is not None and number == len(self.after)
-            words = step_words(step, language)
-            entries.append(self._entry(number, step.by or "", words, number == now, wrong))
+            words, by, errno = self._said(number, step, language)
+            entries.append(self._entry(number, by, words, number == now, wrong, errno))
         self.side.draw(
             el(
                 "section",
@@ -263,12 +291,41 @@ class BuildPage:
                     el("h2", {}, "Steps"),
                     el("span", {"class": "soft small"}, "click one to see that moment"),
                 ),
+                self._origin(),
                 el("ol", {"class": "plain scrolling", "data-follow": "yes"}, *entries),
             )
         )
 
+    def _said(self, number: int, step: Step, language: Language) -> tuple[str, str, str]:
+        """A step in words, who does it, and the errno that it failed with. A single rule has no
+        words of its own: it says what it did."""
+        words, by = step_words(step, language), step.by or ""
+        trace = self.player.trace
+        if trace is None or number > len(self.after) or self.after[number - 1] > len(trace.steps):
+            return words, by, ""
+        done = trace.steps[max(self.after[number - 1] - 1, 0)]
+        if step.do == "fire":
+            words, by = done.sentence, ""
+        return words, by, done.errno or ""
+
+    def _origin(self) -> Tree | None:
+        """Where a counterexample comes from: its play does not show what is wrong with it."""
+        cards, question = self.scenario.cards, COUNTEREXAMPLE.fullmatch(self.scenario.title)
+        if question is None or question["card"] not in cards:
+            return None
+        names = [p.name for p in CATALOGUE.values() if p.title == question["title"]]
+        if not names:
+            return None
+        verdict = page_address("check", card=question["card"], property=names[0])
+        return el(
+            "p",
+            {"class": "panel small"},
+            f"This is the counterexample to `{names[0]}` of {question['card']}. ",
+            el("a", {"href": verdict}, "What is wrong at its end is on the Check page."),
+        )
+
     @staticmethod
-    def _entry(number: int, by: str, words: str, now: bool, wrong: bool) -> Tree:
+    def _entry(number: int, by: str, words: str, now: bool, wrong: bool, errno: str = "") -> Tree:
         attributes = {
             "type": "button",
             "class": "step wrong" if wrong else "step",
@@ -277,14 +334,19 @@ class BuildPage:
         }
         if now:
             attributes["aria-current"] = "step"
-        text = el("span", {}, el("b", {}, f"{by} ") if by else None, words)
+        text = el(
+            "span",
+            {},
+            el("b", {}, f"{by} ") if by else None,
+            words,
+            el("em", {"class": "errno"}, f"fails: {errno}") if errno else None,
+        )
         return el(
             "li", {}, el("button", attributes, el("span", {"class": "number"}, str(number)), text)
         )
 
     def _show_next(self) -> None:
-        count = len(self.choices)
-        many = count >= FILTER_FROM
+        many = len(self.choices) >= FILTER_FROM
         end = len(self.scenario.steps)
         after = f" after step {end}, the end of the scenario" if end else ""
         self.next.draw(
@@ -299,15 +361,23 @@ class BuildPage:
                 el(
                     "p",
                     {"class": "soft small"},
-                    f"{count} steps are possible{after}."
-                    if count
-                    else f"Nothing can happen{after}.",
+                    self._how_many(after),
                 ),
                 _filter() if many else None,
                 el("div", {}, *self._groups(), _none_found() if many else None),
                 self._settings(),
             )
         )
+
+    def _how_many(self, after: str) -> str:
+        count = len(self.choices)
+        if self.in_flight:
+            return (
+                "A call is in flight: its next steps are single rules, which are not offered here."
+            )
+        if not count:
+            return f"Nothing can happen{after}."
+        return f"{count} steps are possible{after}."
 
     def _groups(self) -> list[Tree]:
         actors: dict[str, dict[str, list[tuple[str, Choice]]]] = defaultdict(dict)

@@ -11,6 +11,7 @@ from bpflife.app.address import Address, page_address
 from bpflife.app.layout import beside
 from bpflife.app.picture.standalone import standalone_html
 from bpflife.app.player import TracePlayer
+from bpflife.app.session import batch
 from bpflife.app.sheet import Message, Sheet, Tree, button, el, icon
 from bpflife.model.cards import AttachCard
 from bpflife.model.catalogue import card_names, load_card
@@ -22,12 +23,23 @@ if TYPE_CHECKING:
     from bpflife.app.shell import Shell
 
 POLL_MS: Final = 300
+IDLE_MS: Final = 2000  # while nothing is under way: others' verdicts appear too
 MAX_OWN: Final = 8  # cards of the user's own, per visitor
 TITLE: Final = "Which attach API keeps which promise?"
 ABOUT: Final = (
     "A cell is one question about one attach API. A proof holds for any number of objects; a "
     "violation comes with the steps that lead there."
 )
+PROPOSALS: Final = (
+    "The proposals are attach APIs with a mistake put in, to show what the checks find: VIOLATED, "
+    "as expected, means that the mistake was found."
+)
+CALLS: Final = {  # how calls run in a check, in the words of a verdict: for people
+    "every call in micro-steps": "others may act between any two steps of any call",
+    "calls of the card in micro-steps or whole, all others whole": (
+        "others may act between any two steps of this attach API's calls; other calls are one step"
+    ),
+}
 LOOKS: Final = {  # word of the verdict: class, icon
     "PROVED": ("good", "proved"),
     "PROVED for scope S": ("good", "bounded"),
@@ -50,6 +62,8 @@ class CheckPage:
         self.chosen: tuple[AttachCard, str] | None = None
         self.shown: Verdict | None = None
         self.timer: Any = None
+        self.seen = -1  # version of the checks that is shown
+        self.row = ""  # the card that the address asked for
         self.player = TracePlayer(shell.dark, shell.narrow, self._stepped)
         theme = shell.theme
         self.matrix = Sheet(
@@ -77,16 +91,19 @@ class CheckPage:
         return [self.matrix, self.verdict, lower]
 
     def open(self, address: Address) -> None:
-        """Show the matrix; with a card and a property in the address, check that cell."""
-        if address.card or address.property:
-            if address.card not in card_names():
-                raise InputError(
-                    f"there is no card `{address.card}`; there are {', '.join(card_names())}"
-                )
-            if address.property not in CATALOGUE:
-                raise InputError(
-                    f"there is no property `{address.property}`; there are {', '.join(CATALOGUE)}"
-                )
+        """Show the matrix; with a card in the address its row, with a property check that cell."""
+        if address.property and not address.card:
+            raise InputError("`property` needs a `card` beside it")
+        if address.card and address.card not in card_names():
+            raise InputError(
+                f"there is no card `{address.card}`; there are {', '.join(card_names())}"
+            )
+        if address.property and address.property not in CATALOGUE:
+            raise InputError(
+                f"there is no property `{address.property}`; there are {', '.join(CATALOGUE)}"
+            )
+        self.row = "" if address.property else address.card
+        if address.property:
             self._select(load_card(address.card), address.property, start=True)
         else:
             self._show()
@@ -94,8 +111,19 @@ class CheckPage:
     def address(self) -> str:
         """What the address bar shows; a card of the user's own is not in it."""
         if self.chosen is None or self.chosen[0] not in self.cards:
-            return page_address("check")
+            return page_address("check", card=self.row)
         return page_address("check", card=self.chosen[0].api, property=self.chosen[1])
+
+    def title(self) -> str:
+        """The question that is open."""
+        if self.chosen is None:
+            return "Check"
+        return f"{CATALOGUE[self.chosen[1]].title} ({self.chosen[0].api})"
+
+    def enter(self) -> None:
+        """The page is shown: follow what the checks do, as soon as the browser is ready for it."""
+        self._show()
+        pn.state.onload(self._follow)
 
     def restyle(self) -> None:
         """Follow theme and width."""
@@ -105,6 +133,9 @@ class CheckPage:
     def leave(self) -> None:
         """Another page opens: stop the animation; checks go on."""
         self.player.picture.playing = False
+        if self.timer is not None:
+            self.timer.stop()
+            self.timer = None
 
     # -- what the user does ----------------------------------------------------------------------
 
@@ -132,19 +163,19 @@ class CheckPage:
         cell = self._cell(message)
         if cell is not None:
             self._start(cell[0], list(CATALOGUE))
-            self._show()
+            self._poll()
 
     def _cancel(self, message: Message) -> None:
         cell = self._cell(message)
         if cell is not None and cell[1]:
-            self.shell.checks.cancel(*cell)
-            self._show()
+            self.shell.checks.cancel(cell[0], [cell[1]], self.shell.owner)
+            self._poll()
 
     def _stop_row(self, message: Message) -> None:
         cell = self._cell(message)
         if cell is not None:
-            self.shell.checks.cancel_card(cell[0])
-            self._show()
+            self.shell.checks.cancel(cell[0], list(CATALOGUE), self.shell.owner)
+            self._poll()
 
     def _upload(self, message: Message) -> None:
         """A card of the user's own: read and compiled before it gets a row."""
@@ -186,6 +217,7 @@ class CheckPage:
 
     def _select(self, card: AttachCard, name: str, *, start: bool = False) -> None:
         self.chosen = (card, name)
+        self.row = ""
         if start:
             self._start(card, [name])
         self._show()
@@ -195,14 +227,21 @@ class CheckPage:
             self.shell.checks.start(card, names, self.shell.owner)
         except InputError as e:
             self.shell.notice(f"{e}.")
-        if self.timer is None:
+        if self.timer is not None:
+            self.timer.period = POLL_MS
+
+    def _follow(self) -> None:
+        """Not before the page is ready: see session.py."""
+        if self.timer is None and self.shell.current == "check":
             self.timer = pn.state.add_periodic_callback(self._poll, period=POLL_MS)
 
     def _poll(self) -> None:
-        self._show()
-        if not self.shell.checks.busy and self.timer is not None:
-            self.timer.stop()
-            self.timer = None
+        checks = self.shell.checks
+        if checks.version != self.seen:
+            self._show()
+        period = POLL_MS if checks.busy else IDLE_MS
+        if self.timer is not None and self.timer.period != period:
+            self.timer.period = period
 
     def _stepped(self, step: int) -> None:
         if self.shown is not None:
@@ -211,7 +250,8 @@ class CheckPage:
     # -- what is shown ---------------------------------------------------------------------------
 
     def _show(self) -> None:
-        with pn.io.hold():
+        with batch():
+            self.seen = self.shell.checks.version
             self.matrix.draw(*self._matrix())
             verdict = self.shell.checks.verdict(*self.chosen) if self.chosen else None
             if verdict is not self.shown:
@@ -249,13 +289,15 @@ class CheckPage:
                 {"class": "stack"},
                 el("div", {"class": "row spread"}, el("h1", {}, TITLE), upload),
                 el("p", {"class": "soft lead"}, ABOUT),
+                el("p", {"class": "soft lead"}, PROPOSALS),
                 el("table", {}, head, el("tbody", {}, *rows)),
             )
         ]
 
     def _row(self, number: int, card: AttachCard) -> Tree:
-        busy = any(self.shell.checks.progress(card, name) for name in CATALOGUE)
-        done = all(self.shell.checks.verdict(card, name) for name in CATALOGUE)
+        checks, owner = self.shell.checks, self.shell.owner
+        busy = any(checks.wanted(card, name, owner) for name in CATALOGUE)
+        done = all(checks.verdict(card, name) for name in CATALOGUE)
         act = None
         if busy:
             act = button(
@@ -278,9 +320,12 @@ class CheckPage:
         small = ", ".join(part for part in (card.api, origin) if part)
         title = el("span", {}, card.title or card.api, el("small", {}, small))
         head = el("th", {"scope": "row"}, el("div", {"class": "who"}, title, act))
+        look: dict[str, Any] = {"key": f"{number} {card.api}"}
+        if card.api == self.row:
+            look |= {"class": "asked", "data-show": card.api}
         return el(
             "tr",
-            {"key": f"{number} {card.api}"},
+            look,
             head,
             *[el("td", {}, self._box(number, card, name)) for name in CATALOGUE],
         )
@@ -300,7 +345,7 @@ class CheckPage:
                 "data-value": value,
                 "aria-pressed": "true" if pressed else "false",
                 "aria-label": f"{who}: {verdict.headline()}, {_expected(verdict)}",
-                "title": "show the evidence",
+                "title": self._why(card, verdict),
             }
             word, _, scope = verdict.headline().partition(" (")
             words = el(
@@ -313,7 +358,7 @@ class CheckPage:
             )
             return el("button", attributes, icon(image), words)
         progress = self.shell.checks.progress(card, name)
-        if progress:
+        if progress and self.shell.checks.wanted(card, name, self.shell.owner):
             return el(
                 "div",
                 {"class": "cell busy", "key": "busy"},
@@ -331,21 +376,34 @@ class CheckPage:
                 ),
             )
         failed = self.shell.checks.failure(card, name)
+        more = f"last time: {failed}" if failed else ""
+        if progress:
+            more = f"under way for somebody else: {progress}"
         attributes = {
             "type": "button",
             "class": "cell todo",
             "data-do": "check",
             "data-value": value,
-            "aria-label": f"Check {who}" + (f"; last time: {failed}" if failed else ""),
+            "aria-label": f"Check {who}" + (f"; {more}" if more else ""),
+            "title": CATALOGUE[name].sentence,
         }
         words = el(
             "span",
             {},
             label,
             el("span", {}, "Check"),
-            el("span", {"class": "more"}, failed) if failed else None,
+            el("span", {"class": "more"}, more) if more else None,
         )
         return el("button", attributes, icon("warning" if failed else "run"), words)
+
+    @staticmethod
+    def _why(card: AttachCard, verdict: Verdict) -> str:
+        """What a cell's colour means here."""
+        if verdict.because and verdict.expected:
+            return f"Expected: {verdict.because}. Click to see the evidence."
+        if card.since == "proposed" and verdict.trace and verdict.expected:
+            return "This proposal is meant to fail here. Click to see how it does."
+        return "Click to see the evidence."
 
     def _show_evidence(self, step: int) -> None:
         if self.chosen is None:
@@ -354,7 +412,12 @@ class CheckPage:
             return
         card, name = self.chosen
         verdict = self.shown
-        title = el("h2", {}, f"{CATALOGUE[name].title}: {card.title or card.api}")
+        title = el(
+            "div",
+            {},
+            el("h2", {}, CATALOGUE[name].title),
+            el("p", {"class": "soft"}, card.title or card.api),
+        )
         if verdict is None:
             progress = self.shell.checks.progress(card, name)
             failed = self.shell.checks.failure(card, name)
@@ -383,9 +446,9 @@ class CheckPage:
         if verdict.depth is not None and verdict.word != "PROVED":
             facts.append(("Depth", f"{verdict.depth} {verdict.unit}".strip()))
         if verdict.granularity:
-            facts.append(("Calls", verdict.granularity))
+            facts.append(("Interleaving", CALLS.get(verdict.granularity, verdict.granularity)))
         if verdict.holds_with:
-            facts.append(("Cards", ", ".join(verdict.holds_with)))
+            facts.append(("Attach APIs", ", ".join(verdict.holds_with)))
         if verdict.obligations:
             facts.append(("Obligations", f"{verdict.obligations:,}"))
         if verdict.lemmas:
@@ -393,8 +456,8 @@ class CheckPage:
         if verdict.reason:
             facts.append(("Reason", verdict.reason))
         facts.append(("Seconds", f"{verdict.seconds:.1f}"))
-        because = f": {verdict.because}" if verdict.because else ""
-        facts.append(("Expected", f"{_expected(verdict)}{because}"))
+        because = f", {verdict.because}" if verdict.because else ""
+        facts.append(("Expected", f"{'yes' if verdict.expected else 'no'}{because}"))
         pairs: list[Tree] = []
         for name, value in facts:
             pairs += [el("dt", {}, name), el("dd", {}, value)]
@@ -420,7 +483,7 @@ class CheckPage:
             }
             if number == shown:
                 attributes["aria-current"] = "step"
-            errno = el("em", {}, f" {step.errno}") if step.errno else None
+            errno = el("em", {"class": "errno"}, f"fails: {step.errno}") if step.errno else None
             words = el("span", {}, step.sentence, errno)
             number_ = el("span", {"class": "number"}, str(number))
             entries.append(el("li", {}, el("button", attributes, number_, words)))
@@ -455,7 +518,7 @@ def _section(name: str, *parts: Tree | None) -> Tree:
 
 
 def _asked(sentence: str) -> Tree:
-    return el("p", {"class": "lead"}, sentence)
+    return el("p", {"class": "lead"}, el("b", {}, "Asked: "), sentence)
 
 
 def _marked(look: str, image: str, words: str) -> Tree:

@@ -17,7 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Final
@@ -43,9 +43,11 @@ def digest(card: AttachCard) -> str:
 
 
 def work(card: AttachCard, properties: list[str], out: Connection) -> None:
-    """The worker's main function: sends ("say" | "verdict" | "failed", text)."""
+    """The worker's main function: sends ("say" | "verdict" | "failed", text), and receives names
+    of properties that nobody waits for any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the server, which ends us
     parent = os.getppid()
+    dropped: set[str] = set()
 
     def say(text: str) -> None:
         if os.getppid() != parent:  # the server is gone: nobody waits for this
@@ -53,14 +55,14 @@ def work(card: AttachCard, properties: list[str], out: Connection) -> None:
         out.send(("say", text[:200]))
 
     try:
-        from bpflife.proofs.check import check_all
+        from bpflife.proofs.check import Checker
 
-        check_all(
-            card,
-            properties,
-            progress=say,
-            each=lambda verdict: out.send(("verdict", verdict.model_dump_json())),
-        )
+        checker = Checker(card, say)
+        for name in properties:
+            while out.poll():
+                dropped.add(out.recv())
+            if name not in dropped:
+                out.send(("verdict", checker.verdict(CATALOGUE[name]).model_dump_json()))
     except InputError as e:
         out.send(("failed", str(e)))
     except Exception as e:
@@ -73,17 +75,21 @@ def work(card: AttachCard, properties: list[str], out: Connection) -> None:
 
 @dataclass
 class Job:
-    """A card and the properties that are still to be decided."""
+    """A card and the properties that are still to be decided, in order, with who waits for each."""
 
     card: AttachCard
     digest: str
-    properties: list[str]
+    wants: dict[str, set[str]]
     progress: str = "waiting for its turn"
     process: BaseProcess | None = None
+    pipe: Connection | None = None
     stopped: bool = False
     began: float = 0.0
-    last: str = ""  # the verdict that came last
-    owners: set[str] = field(default_factory=set)
+
+    @property
+    def first(self) -> str:
+        """The property that is being decided, or will be first."""
+        return next(iter(self.wants), "")
 
 
 class Checks:
@@ -97,6 +103,7 @@ class Checks:
         self._running: list[Job] = []
         self._verdicts: dict[Key, Verdict] = {}
         self._failed: dict[Key, str] = {}
+        self.version = 0  # goes up with every change: who has seen this one has seen all
 
     # -- what pages ask --------------------------------------------------------------------------
 
@@ -116,7 +123,13 @@ class Checks:
             job = self._job(digest(card), prop)
             if job is None:
                 return ""
-            return job.progress if job.properties[0] == prop else "after the one before"
+            return job.progress if job.first == prop else "after the one before"
+
+    def wanted(self, card: AttachCard, prop: str, owner: str) -> bool:
+        """Whether the check that is under way for this cell was asked for by `owner` too."""
+        with self._lock:
+            job = self._job(digest(card), prop)
+            return job is not None and owner in job.wants[prop]
 
     @property
     def busy(self) -> bool:
@@ -128,11 +141,12 @@ class Checks:
         """Check these properties, but for those that are decided or under way."""
         known = digest(card)
         with self._lock:
+            self.version += 1
             wanted = []
             for name in properties:
                 job = self._job(known, name)
                 if job is not None:
-                    job.owners.add(owner)
+                    job.wants[name].add(owner)
                 elif name in CATALOGUE and (known, name) not in self._verdicts:
                     wanted.append(name)
                     self._failed.pop((known, name), None)
@@ -140,65 +154,75 @@ class Checks:
                 return
             if len(self._waiting) >= MAX_WAITING:
                 raise InputError("too many checks are waiting; try again when some are done")
-            self._waiting.append(Job(card, known, wanted, owners={owner}))
+            self._waiting.append(Job(card, known, {name: {owner} for name in wanted}))
             self._next()
 
-    def cancel(self, card: AttachCard, prop: str) -> None:
-        """Stop the check of this cell now. Others of its job go on, in a new process."""
+    def cancel(self, card: AttachCard, properties: Iterable[str], owner: str) -> None:
+        """`owner` does not wait for these any more. What nobody waits for is stopped now."""
         known = digest(card)
         with self._lock:
-            job = self._job(known, prop)
-            if job is None:
-                return
-            rest = [name for name in job.properties if name != prop]
-            self._stop(job)
-            if rest:  # they were next, and stay next
-                self._waiting.appendleft(Job(card, known, rest, owners=job.owners))
-            self._next()
-
-    def cancel_card(self, card: AttachCard) -> None:
-        """Stop every check of a card."""
-        known = digest(card)
-        with self._lock:
-            for job in [j for j in [*self._running, *self._waiting] if j.digest == known]:
-                self._stop(job)
+            for job in [job for job in self._jobs() if job.digest == known]:
+                self._withdraw(job, list(properties), owner)
             self._next()
 
     def leave(self, owner: str) -> None:
         """Somebody closed the page: stop what only they had asked for."""
         with self._lock:
-            for job in [*self._running, *self._waiting]:
-                job.owners.discard(owner)
-                if not job.owners:
-                    self._stop(job)
+            for job in self._jobs():
+                self._withdraw(job, list(job.wants), owner)
             self._next()
 
     def close(self) -> None:
         """Stop everything."""
         with self._lock:
-            for job in [*self._waiting, *self._running]:
+            for job in self._jobs():
                 self._stop(job)
 
     # -- jobs ------------------------------------------------------------------------------------
 
+    def _jobs(self) -> list[Job]:
+        return [*self._running, *self._waiting]
+
     def _job(self, known: str, prop: str) -> Job | None:
-        for job in [*self._running, *self._waiting]:
-            if job.digest == known and prop in job.properties:
+        for job in self._jobs():
+            if job.digest == known and prop in job.wants:
                 return job
         return None
+
+    def _withdraw(self, job: Job, properties: list[str], owner: str) -> None:
+        """Forget that `owner` waits for these properties of a job."""
+        self.version += 1
+        first = job.first
+        unwanted = []
+        for name in properties:
+            if name in job.wants:
+                job.wants[name].discard(owner)
+                if not job.wants[name]:
+                    unwanted.append(name)
+                    del job.wants[name]
+        if not job.wants:
+            self._stop(job)
+        elif first in unwanted and job.process is not None:
+            # only its end stops a solver in the middle of a question; the rest stays next
+            self._stop(job)
+            self._waiting.appendleft(Job(job.card, job.digest, job.wants))
+        elif job.pipe is not None:
+            with contextlib.suppress(OSError):  # it may have come to its end by itself
+                for name in unwanted:
+                    job.pipe.send(name)
 
     def _next(self) -> None:
         while self._waiting and len(self._running) < self._workers:
             job = self._waiting.popleft()
-            reader, writer = self._context.Pipe(duplex=False)
+            job.pipe, theirs = self._context.Pipe()
             job.process = self._context.Process(
-                target=work, args=(job.card, job.properties, writer), daemon=True
+                target=work, args=(job.card, list(job.wants), theirs), daemon=True
             )
             job.progress, job.began = "starting", time.monotonic()
             job.process.start()
-            writer.close()
+            theirs.close()
             self._running.append(job)
-            threading.Thread(target=self._listen, args=(job, reader), daemon=True).start()
+            threading.Thread(target=self._listen, args=(job, job.pipe), daemon=True).start()
 
     def _listen(self, job: Job, reader: Connection) -> None:
         """Take what a worker sends, until it ends."""
@@ -220,6 +244,7 @@ class Checks:
             self._next()
 
     def _take(self, job: Job, what: str, text: str) -> None:
+        self.version += 1
         if what == "say":
             job.progress = text
         elif what == "verdict":
@@ -227,15 +252,16 @@ class Checks:
             self._verdicts[job.digest, verdict.property] = verdict
             while len(self._verdicts) > MAX_KEPT:
                 self._verdicts.pop(next(iter(self._verdicts)))
-            job.properties = [name for name in job.properties if name != verdict.property]
+            job.wants.pop(verdict.property, None)
         else:
             self._fail(job, text)
 
     def _fail(self, job: Job, text: str) -> None:
         with self._lock:
-            for name in job.properties:
+            self.version += 1
+            for name in job.wants:
                 self._failed.setdefault((job.digest, name), text)
-            job.properties = []
+            job.wants = {}
 
     def _stop(self, job: Job) -> None:
         """End the process, if any, and forget the job."""

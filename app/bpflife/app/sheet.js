@@ -13,6 +13,7 @@ const TAGS = new Set(("div span p h1 h2 h3 ul ol li button a input label details
 const ATTRIBUTES = new Set(("class id role title tabindex type placeholder value checked disabled scope " +
   "for open accept hidden maxlength autocomplete spellcheck").split(" "));
 const MAX_FILE = 256 * 1024;
+const WORKING_MS = 400; // an answer that takes longer is waited for with a sign
 
 /** Stroked paths on a 16 x 16 grid. @type {Object<string, string>} */
 const ICONS = {
@@ -120,13 +121,21 @@ class Sheet {
     /** @type {Tree} */
     this.tree = ["div", {}];
     this.body = make(this.tree);
-    this.root.append(this.body);
+    this.asked = ""; // the row that was brought into view
+    this.patience = 0;
+    this.sign = document.createElement("div");
+    this.sign.className = "working";
+    this.sign.setAttribute("role", "status");
+    this.sign.hidden = true;
+    this.sign.append("Working …");
+    this.root.append(this.body, this.sign);
     this.root.addEventListener("click", (event) => this.clicked(event));
     this.root.addEventListener("change", (event) => this.changed(event));
     this.root.addEventListener("input", (event) => this.typed(event));
     el.append(this.root);
     model.on("tree", () => this.show());
     model.on("theme", () => this.themed());
+    model.on("answered", () => this.working(false));
     model.on("revealed", () => requestAnimationFrame(() => this.reveal()));
     if (model.revealed) setTimeout(() => this.reveal(), 500); // when the page has its height
     model.on("msg:custom", (/** @type {any} */ event) => this.told(event.data || event));
@@ -144,6 +153,23 @@ class Sheet {
     this.tree = /** @type {Tree} */ (next);
     for (const field of this.root.querySelectorAll("[data-filter]")) this.filter(field);
     for (const current of this.root.querySelectorAll("[data-follow] [aria-current]")) this.follow(current);
+    const asked = /** @type {HTMLElement|null} */ (this.root.querySelector("[data-show]"));
+    const name = asked ? asked.dataset.show || "" : "";
+    if (asked && name !== this.asked) setTimeout(() => asked.scrollIntoView({ block: "center" }), 500);
+    this.asked = name;
+  }
+
+  /** Tell Python, and show that it works if the answer takes a while. @param {object} message */
+  tell(message) {
+    this.working(true);
+    this.model.send_msg(message);
+  }
+
+  /** @param {boolean} on */
+  working(on) {
+    clearTimeout(this.patience);
+    if (!on) this.sign.hidden = true;
+    else this.patience = setTimeout(() => { this.sign.hidden = false; }, WORKING_MS);
   }
 
   /** Scroll the list (not the page) to its current entry. @param {Element} current */
@@ -168,7 +194,7 @@ class Sheet {
       this.copy(target);
       return;
     }
-    this.model.send_msg({ do: target.dataset.do, value: target.dataset.value || "" });
+    this.tell({ do: target.dataset.do, value: target.dataset.value || "" });
   }
 
   /** @param {HTMLElement} target */
@@ -187,7 +213,7 @@ class Sheet {
     const target = /** @type {HTMLInputElement} */ (event.target);
     if (!target.dataset.do) return;
     if (target.type === "file") this.file(target);
-    else this.model.send_msg({ do: target.dataset.do, value: target.dataset.value || "", checked: target.checked });
+    else this.tell({ do: target.dataset.do, value: target.dataset.value || "", checked: target.checked });
   }
 
   /** @param {HTMLInputElement} target */
@@ -197,7 +223,7 @@ class Sheet {
     const message = { do: target.dataset.do, value: file.name.slice(0, 80), text: "", size: file.size };
     if (file.size <= MAX_FILE) message.text = await file.text();
     target.value = "";
-    this.model.send_msg(message);
+    this.tell(message);
   }
 
   /** @param {Event} event */

@@ -66,6 +66,7 @@ class Sheet(JSComponent):
     theme: param.Selector[str] = param.Selector(default="light", objects=["light", "dark"])
 
     revealed = param.Integer(default=0, doc="how often reveal() was asked for")
+    answered = param.Integer(default=0, doc="how many messages were dealt with")
 
     _esm = (HERE / "sheet.js").read_text(encoding="utf-8")
     _stylesheets: ClassVar[list[str]] = [(HERE / "sheet.css").read_text(encoding="utf-8")]
@@ -92,5 +93,8 @@ class Sheet(JSComponent):
     def _handle_msg(self, data: Any) -> None:
         message = Message(data)
         act = self._does.get(message.do)
-        if act is not None:
-            act(message)
+        try:
+            if act is not None:
+                act(message)
+        finally:
+            self.answered += 1

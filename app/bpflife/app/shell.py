@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -15,6 +16,7 @@ from bpflife.app.address import Address, page_address, parse_address
 from bpflife.app.build import BuildPage
 from bpflife.app.check_page import CheckPage
 from bpflife.app.jobs import Checks
+from bpflife.app.picture.picture import visible
 from bpflife.app.sheet import Message, Sheet, Tree, button, el, icon
 from bpflife.app.stories import StoriesPage
 from bpflife.model.documents import InputError, Scenario
@@ -63,6 +65,7 @@ LOOK: Final = {
     },
 }
 UNSHRUNK: Final = {"min-height": "max-content"}  # the frame scrolls, its parts don't give way
+ON_TOP: Final = {"position": "sticky", "top": "6px", "z-index": "30"}  # wherever the page stands
 FAVICON: Final = (
     "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'%3E%3Crect "
     "width='16' height='16' rx='3' fill='%230066a6'/%3E%3Cpath d='M4 8h5M9 5l3 3-3 3' fill='none' "
@@ -71,9 +74,10 @@ FAVICON: Final = (
 
 
 class AddressBar(JSComponent):
-    """The browser's address bar; nothing of it is visible on the page."""
+    """The browser's address bar and its tab; nothing of it is visible on the page."""
 
-    address = param.String(default="")
+    address = param.String(default="", doc="empty: what the user typed stays")
+    heading = param.String(default="", doc="what the tab is called")
     theme = param.String(default="")
 
     _esm = (HERE / "addressbar.js").read_text(encoding="utf-8")
@@ -95,7 +99,9 @@ class PageOf(Protocol):
     def view(self) -> list[Viewable]: ...
     def open(self, address: Address) -> None: ...
     def address(self) -> str: ...
+    def title(self) -> str: ...
     def restyle(self) -> None: ...
+    def enter(self) -> None: ...
     def leave(self) -> None: ...
 
 
@@ -115,7 +121,8 @@ class Shell:
             {"back": self._back, "prefers": self._prefers, "narrow": self._narrow}
         )
         self.nav = Sheet({"page": self._navigate}, theme=self.theme)
-        self.notices = Sheet({"close": lambda _: self.notice("")}, theme=self.theme)
+        self.notices = Sheet({"close": lambda _: self.notice("")}, theme=self.theme, styles=ON_TOP)
+        self.notice("")
         self.body = pn.Column(sizing_mode="stretch_width", margin=0)
         self.page = Page(
             title="bpflife",
@@ -153,43 +160,45 @@ class Shell:
             self.show(parse_address(search))
         except InputError as e:
             self.show(Address())
+            self.bar.address = ""  # it can be looked at and mended until the user moves on
             self.notice(f"This address can't be opened: {e}.")
 
     def show(self, address: Address) -> None:
         """Open a page. InputError leaves everything as it was."""
         page = self._page(address.page)
         page.open(address)
-        if self.current != address.page:
-            if self.current:
-                self.pages[self.current].leave()
-            self.current = address.page
-            self.body[:] = self.views[address.page]
-        self.notice("")
-        self._navigation()
-        self.bar.address = page.address()
+        self._turn_to(address.page)
+        unknown = ", ".join(f"`{name}`" for name in address.ignored)
+        self.notice(f"The address has parts that mean nothing here: {unknown}." if unknown else "")
 
     def moved(self) -> None:
         """The page shows something else: write its address."""
         self.notice("")
         try:
-            self.bar.address = self.pages[self.current].address()
+            self._name()
         except InputError as e:
             self.notice(f"{e}.")
+
+    def stepped(self) -> None:
+        """The user went to another step: it is in the address, where there is room for it."""
+        with contextlib.suppress(InputError):
+            self._name()
 
     def build(self, scenario: Scenario) -> None:
         """Open the builder with a scenario."""
         self._try(Address(page="build", scenario=scenario))
 
     def notice(self, text: str) -> None:
-        """Say one line to the user, above the page; empty: nothing to say."""
-        if not text:
-            self.notices.draw()
-            return
-        line = " ".join(text.split())[:400].replace("..", ".")
-        self.notices.draw(
-            el(
+        """Say one line to the user, above the page; empty: nothing to say.
+
+        The region is always there: a screen reader announces only what changes inside of one.
+        """
+        said: Tree | None = None
+        if text:
+            line = " ".join(text.split())[:400].replace("..", ".")
+            said = el(
                 "div",
-                {"class": "notice", "role": "status"},
+                {"class": "notice"},
                 icon("warning"),
                 el("p", {}, line),
                 el(
@@ -198,7 +207,7 @@ class Shell:
                     icon("close"),
                 ),
             )
-        )
+        self.notices.draw(el("div", {"role": "status"}, said))
 
     def left(self) -> None:
         """The visitor is gone."""
@@ -224,13 +233,27 @@ class Shell:
         if message.value == self.current or message.value not in TITLES:
             return
         if message.value in self.pages:  # it is as it was left
-            self.pages[self.current].leave()
-            self.current = message.value
-            self.body[:] = self.views[self.current]
-            self._navigation()
-            self.moved()
+            self.notice("")
+            self._turn_to(message.value)
         else:
             self._try(Address(page=message.value))
+
+    def _turn_to(self, name: str) -> None:
+        """Put a page where the other one was; it is open already."""
+        if self.current != name:
+            if self.current:
+                self.pages[self.current].leave()
+            self.current = name
+            self.body[:] = self.views[name]
+            self.pages[name].enter()
+        self._navigation()
+        self._name()
+
+    def _name(self) -> None:
+        """Address and title of what is shown."""
+        page = self.pages[self.current]
+        self.bar.heading = f"{visible(page.title())} · bpflife"
+        self.bar.address = page.address()
 
     def _back(self, message: Message) -> None:
         try:

@@ -11,6 +11,7 @@ from panel.viewable import Viewable
 from bpflife.app.address import Address, page_address
 from bpflife.app.layout import beside
 from bpflife.app.player import TracePlayer
+from bpflife.app.session import batch
 from bpflife.app.sheet import Message, Sheet, Tree, button, el
 from bpflife.model.catalogue import load_scenario, story_names
 from bpflife.model.documents import InputError, Scenario, Trace
@@ -41,7 +42,7 @@ class StoriesPage:
     def __init__(self, shell: Shell) -> None:
         self.shell = shell
         self.name = ""
-        self.player = TracePlayer(shell.dark, shell.narrow)
+        self.player = TracePlayer(shell.dark, shell.narrow, moved=shell.stepped)
         self.list = Sheet({"story": self._chosen}, theme=shell.theme)
         self.head = Sheet({"build": self._build}, theme=shell.theme, margin=(0, 0, 6, 0))
 
@@ -55,13 +56,21 @@ class StoriesPage:
         self._play(_known(address.story or story_names()[0]), address.step)
 
     def address(self) -> str:
-        """What the address bar shows for this page."""
-        return page_address("stories", story=self.name)
+        """What the address bar shows: with the step where the user stopped, if they did."""
+        return page_address("stories", story=self.name, step=self.player.stopped)
+
+    def title(self) -> str:
+        """The story's title."""
+        story, _trace = _told(self.name)
+        return story.title or story.scenario
 
     def restyle(self) -> None:
         """Follow theme and width."""
         self.list.theme = self.head.theme = self.shell.theme
         self.player.restyle(self.shell.dark, self.shell.narrow)
+
+    def enter(self) -> None:
+        """The page is shown again, as it was left."""
 
     def leave(self) -> None:
         """Another page opens: stop the animation."""
@@ -79,14 +88,19 @@ class StoriesPage:
     def _play(self, name: str, step: int | None) -> None:
         story, trace = _told(name)
         self.name = name
-        with pn.io.hold():
+        with batch():
             self.list.draw(*self._entries())
             self.head.draw(
                 el(
                     "div",
                     {"class": "row spread under"},
                     el("h1", {}, story.title or story.scenario),
-                    button("build", "Build on from here", image="build", title="Open in Build"),
+                    el(
+                        "div",
+                        {"class": "row"},
+                        button("copy", "Copy link", image="link"),
+                        button("build", "Open in Build", image="build"),
+                    ),
                 ),
                 el("p", {"class": "soft lead"}, story.about) if story.about else None,
             )

@@ -3,12 +3,13 @@
 Both orientations come from the same code. `main` is the axis along which the lanes follow each
 other, `cross` the axis inside a lane: wide pictures have main = x, tall ones (phones) main = y.
 Edges are curves between facing sides; one that has to cross a lane runs through a free gap of it.
+At last labels and strike marks get places on their own edges where nothing else is.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
@@ -75,11 +76,25 @@ class Route:
 
 
 @dataclass(frozen=True)
+class Line:
+    """An edge to draw: its ends, how wide its label is (0: none), and in which states it is seen
+    (one bit each): what is never seen together can't be in each other's way."""
+
+    source: str
+    target: str
+    label: float = 0
+    seen: int = -1
+
+
+@dataclass(frozen=True)
 class Path:
-    """An SVG path and the point of it that carries a label or the strike mark."""
+    """An SVG path, points on it that are close to each other, and those of them that carry the
+    strike mark and the label."""
 
     d: str
-    mid: tuple[float, float]
+    points: list[tuple[float, float]]
+    mid: tuple[float, float] = (0, 0)
+    label: tuple[float, float] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -93,25 +108,24 @@ class Layout:
     paths: list[Path]
 
 
-def arrange(
-    items: Sequence[Item], edges: Sequence[tuple[str, str]], lanes: int, metrics: Metrics
-) -> Layout:
+def arrange(items: Sequence[Item], lines: Sequence[Line], lanes: int, metrics: Metrics) -> Layout:
     """Place `items` in `lanes` lanes (numbered without holes) and route every edge."""
     boxes = {item.id: Box(item) for item in items}
     columns: list[list[Box]] = [[] for _ in range(lanes)]
     for box in boxes.values():
         columns[box.item.lane].append(box)
     around: dict[str, list[Box]] = defaultdict(list)
+    edges = [(line.source, line.target) for line in lines]
     for source, target in edges:
         if source != target:
             around[source].append(boxes[target])
             around[target].append(boxes[source])
     _place_cross(columns, around, metrics)
-    bands = _place_main(columns, boxes, edges, metrics)
+    bands = _place_main(columns, boxes, lines, metrics)
     routes = _route(boxes, columns, edges)
     _ports(routes)
     paths = [_path(route, bands) for route in routes]
-    return _finish(boxes, bands, paths, routes, metrics)
+    return _finish(boxes, bands, paths, routes, lines, metrics)
 
 
 def _extent(box: Box, metrics: Metrics) -> float:
@@ -187,15 +201,21 @@ def _settle(column: list[Box], wish: dict[str, float], span: float, metrics: Met
 def _place_main(
     columns: list[list[Box]],
     boxes: dict[str, Box],
-    edges: Sequence[tuple[str, str]],
+    lines: Sequence[Line],
     metrics: Metrics,
 ) -> list[tuple[float, float]]:
-    """Give each lane its stretch of the main axis; busy gaps between lanes are wider."""
+    """Give each lane its stretch of the main axis; busy gaps between lanes are wider, and so are
+    those where labels start out."""
     busy = [0] * len(columns)
-    for source, target in edges:
-        low, high = sorted((boxes[source].item.lane, boxes[target].item.lane))
+    words = [0.0] * len(columns)
+    for line in lines:
+        start = boxes[line.source].item.lane
+        low, high = sorted((start, boxes[line.target].item.lane))
         for lane in range(low, max(high, low + 1)):
             busy[lane] += 1
+        if line.label:
+            gap = start if high > low and start == low else max(start - 1, 0)
+            words[gap] = max(words[gap], LABEL_HEIGHT + 6 if metrics.tall else line.label + 16)
     bands, at = [], 0.0
     for lane, column in enumerate(columns):
         sizes = [box.item.height if metrics.tall else box.item.width for box in column]
@@ -203,7 +223,7 @@ def _place_main(
         for box in column:
             box.m0, box.m1 = at, at + thick
         bands.append((at, at + thick))
-        at += thick + min(metrics.lane_gap + 5 * busy[lane], metrics.lane_gap_max)
+        at += thick + min(metrics.lane_gap + 5 * busy[lane], metrics.lane_gap_max) + words[lane]
     return bands
 
 
@@ -297,18 +317,20 @@ def _ports(routes: list[Route]) -> None:
 
 Point = tuple[float, float]
 Curve = tuple[Point, Point, Point, Point]
-MARKS = (0.5, 0.36, 0.64)  # where labels stand on their edge; neighbours differ
+CLOSE = 5.0  # distance of the points that stand for a path
+LABEL_HEIGHT = 17.0
+STRIKE = 9.0  # half the room that a strike mark needs
+HEAD = 12.0  # length of an arrow head
 
 
 def _path(route: Route, bands: list[tuple[float, float]]) -> Path:
     """The curve in (main, cross) coordinates; `_finish` turns it into SVG."""
-    mark = MARKS[route.index % len(MARKS)]
     start = (route.source.m1 if route.high_out else route.source.m0, route.out)
     end = (route.target.m1 if route.high_in else route.target.m0, route.into)
     if route.source.item.lane == route.target.item.lane:
         bow = 22 + min(abs(end[1] - start[1]) * 0.12, 16)
         curve = (start, (start[0] + bow, start[1]), (end[0] + bow, end[1]), end)
-        return _draw([curve], [], mark)
+        return _draw([curve], [])
     forward = start[0] < end[0]
     curves, lines, at = [], [], start
     for lane, cross in route.crossings:
@@ -317,7 +339,7 @@ def _path(route: Route, bands: list[tuple[float, float]]) -> Path:
         lines.append((leave, cross))
         at = (leave, cross)
     curves.append(_bend(at, end))
-    return _draw(curves, lines, mark)
+    return _draw(curves, lines)
 
 
 def _bend(a: Point, b: Point) -> Curve:
@@ -325,20 +347,109 @@ def _bend(a: Point, b: Point) -> Curve:
     return (a, (a[0] + half, a[1]), (b[0] - half, b[1]), b)
 
 
-def _draw(curves: list[Curve], lines: list[Point], at: float) -> Path:
-    """Curves joined by straight lines; the label stands at `at` (0..1) of the first curve."""
+def _draw(curves: list[Curve], lines: list[Point]) -> Path:
+    """Curves joined by straight lines."""
     parts = ["M", _pair(curves[0][0])]
-    for i, (_, c1, c2, b) in enumerate(curves):
+    points = []
+    for i, curve in enumerate(curves):
+        a, c1, c2, b = curve
         parts += ["C", _pair(c1), _pair(c2), _pair(b)]
+        count = max(int((abs(b[0] - a[0]) + abs(b[1] - a[1])) / CLOSE), 4)
+        points += [_at(curve, k / count) for k in range(count + 1)]
         if i < len(lines):
             parts += ["L", _pair(lines[i])]
-    return Path(" ".join(parts), (_along(curves[0], 0, at), _along(curves[0], 1, at)))
+            count = max(int(abs(lines[i][0] - b[0]) / CLOSE), 1)
+            points += [(b[0] + (lines[i][0] - b[0]) * k / count, b[1]) for k in range(1, count)]
+    return Path(" ".join(parts), points)
 
 
-def _along(curve: Curve, axis: int, t: float) -> float:
-    a, b, c, d = (point[axis] for point in curve)
+def _at(curve: Curve, t: float) -> Point:
+    a, b, c, d = curve
     s = 1 - t
-    return s**3 * a + 3 * s * s * t * b + 3 * s * t * t * c + t**3 * d
+    w, x, y, z = s**3, 3 * s * s * t, 3 * s * t * t, t**3
+    return (w * a[0] + x * b[0] + y * c[0] + z * d[0], w * a[1] + x * b[1] + y * c[1] + z * d[1])
+
+
+# ---------------------------------------------------------------------------------------------
+# labels and strike marks
+
+CELL = 24.0
+
+
+class _Crowd:
+    """What stands where: points of edges and arrow heads in cells, boxes, labels."""
+
+    def __init__(self, paths: Sequence[Path], lines: Sequence[Line], boxes: list[Rect]) -> None:
+        self.lines = lines
+        self.cells: dict[tuple[int, int], list[tuple[float, float, int, float]]] = defaultdict(list)
+        self.boxes = boxes
+        self.words: list[tuple[Rect, int]] = []
+        for index, path in enumerate(paths):
+            x1, y1 = path.points[-1]
+            for x, y in path.points:
+                head = abs(x - x1) + abs(y - y1) < HEAD
+                self.cells[int(x // CELL), int(y // CELL)].append((x, y, index, 4.0 if head else 1))
+
+    def cost(self, index: int, rect: Rect) -> float:
+        """How much of the rest is under a mark of edge `index` there."""
+        x0, y0, x1, y1 = rect
+        seen = self.lines[index].seen
+        found = sum(60.0 for box in self.boxes if _overlap(rect, box))
+        found += sum(60.0 for words, i in self.words if _overlap(rect, words)
+                     and (i == index or self.lines[i].seen & seen))  # fmt: skip
+        for column in range(int(x0 // CELL), int(x1 // CELL) + 1):
+            for row in range(int(y0 // CELL), int(y1 // CELL) + 1):
+                for x, y, i, weight in self.cells.get((column, row), ()):
+                    if i != index and x0 <= x <= x1 and y0 <= y <= y1 and self.lines[i].seen & seen:
+                        found += weight
+        return found
+
+
+Rect = tuple[float, float, float, float]  # left, top, right, bottom
+
+
+def _overlap(a: Rect, b: Rect) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def _mark(paths: list[Path], lines: Sequence[Line], boxes: list[Rect]) -> Iterator[Path]:
+    """The paths with places for their labels (short edges choose first) and strike marks."""
+    crowd = _Crowd(paths, lines, boxes)
+    labels: dict[int, Point] = {}
+    for index in sorted(range(len(paths)), key=lambda i: len(paths[i].points)):
+        if lines[index].label:
+            size = (lines[index].label / 2 + 3, LABEL_HEIGHT / 2 + 2)
+            labels[index] = _place(crowd, index, paths[index], size)
+            crowd.words.append((_around(labels[index], size), index))
+    for index, path in enumerate(paths):
+        mid = _place(crowd, index, path, (STRIKE, STRIKE), few=True)
+        yield Path(path.d, path.points, mid, labels.get(index, mid))
+
+
+def _place(
+    crowd: _Crowd, index: int, path: Path, size: tuple[float, float], *, few: bool = False
+) -> Point:
+    """The point of a path where a mark of this half size hides least, near the middle if it can."""
+    count = len(path.points)
+    inner = range(count // 8, count - count // 8) if count > 8 else range(count)
+    if few:
+        inner = range(count // 8, max(count - count // 8, 1), max(count // 14, 1))
+    (x1, y1), (x0, y0) = path.points[-1], path.points[0]
+
+    def cost(at: int) -> float:
+        x, y = path.points[at]
+        ends = (abs(x - x1) < size[0] + HEAD and abs(y - y1) < size[1] + HEAD) + (
+            abs(x - x0) < size[0] and abs(y - y0) < size[1]
+        )
+        aside = abs(at - count / 2) / count
+        return crowd.cost(index, _around((x, y), size)) + 20.0 * ends + aside
+
+    return path.points[min(inner, key=cost)]
+
+
+def _around(point: Point, size: tuple[float, float]) -> Rect:
+    (x, y), (w, h) = point, size
+    return (x - w, y - h, x + w, y + h)
 
 
 def _pair(point: Point) -> str:
@@ -350,6 +461,7 @@ def _finish(
     bands: list[tuple[float, float]],
     paths: list[Path],
     routes: list[Route],
+    lines: Sequence[Line],
     metrics: Metrics,
 ) -> Layout:
     """Move everything into the picture, with room for headings, and turn the axes."""
@@ -378,20 +490,20 @@ def _finish(
 
     def turned(path: Path) -> Path:
         d = " ".join(turned_token(token) for token in path.d.split(" "))
-        return Path(d, point(*path.mid))
+        return Path(d, [point(*p) for p in path.points])
 
     def four(values: tuple[float, ...]) -> tuple[float, float, float, float]:
         a, b, c, d = values
         return (a, b, c, d)
 
+    placed = {name: four(rectangle(box.m0, box.m1, box.c0, box.c1)) for name, box in boxes.items()}
+    taken = [(x, y, x + w, y + h) for x, y, w, h in placed.values()]
     return Layout(
         width=across if metrics.tall else length,
         height=length if metrics.tall else across,
-        boxes={
-            name: four(rectangle(box.m0, box.m1, box.c0, box.c1)) for name, box in boxes.items()
-        },
+        boxes=placed,
         bands=[
             four(rectangle(start, end, -shift_cross, across - shift_cross)) for start, end in bands
         ],
-        paths=[turned(path) for path in paths],
+        paths=list(_mark([turned(path) for path in paths], lines, taken)),
     )

@@ -14,11 +14,11 @@
  * @typedef {{from: string, to: string, style: string, slot: string, title: string,
  *            label?: string}} EdgeData
  * @typedef {{width: number, height: number, lanes: string[], nodes: Object<string, number[]>, bands: number[][],
- *            paths: string[], mids: number[][]}} Layout
+ *            paths: string[], mids: number[][], labels: number[][]}} Layout
  * @typedef {{nodes: Object<string, Condition>, edges: number[], added: number[],
- *            removed: number[]}} StateData
+ *            removed: number[], dangling: number[]}} StateData
  * @typedef {{node: string, ref?: number, user?: number}} Change
- * @typedef {{rule: string, actor: string, sentence: string, say?: string, call?: string,
+ * @typedef {{rule: string, title: string, actor: string, sentence: string, say?: string, call?: string,
  *            errno?: string, internal?: boolean, changes: Change[]}} StepData
  * @typedef {{title: string, about?: string, nodes: NodeData[],
  *            edges: EdgeData[], wide: Layout, tall: Layout, states: StateData[],
@@ -35,6 +35,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const NARROW = 640; // px of the picture's own width: below, bar and words take less room
 const SMALLEST = 0.7; // scale below which a wide picture is drawn tall instead
 const PLAY_MS = 1900;
+const ROOMY = 1100; // px of the picture's width from which on the legend is open at first
 let instances = 0;
 
 /**
@@ -136,11 +137,17 @@ function ornament(shape, w) {
 
 // --- nodes -----------------------------------------------------------------------------------
 
+const COUNTS = { ref: "refcnt", user: "usercnt" };
+
+const NAME_WIDTH = { ref: 42, user: 51 }; // of the name and a space: picture.py counts so too
+const DIGIT_WIDTH = 7.3;
+
 /** A counter: a pill with a name and a number, and the change that flies off it. */
 class Counter {
-  /** @param {string} name @param {SVGElement} host */
+  /** @param {"ref"|"user"} name @param {SVGElement} host */
   constructor(name, host) {
-    this.name = name;
+    this.name = COUNTS[name];
+    this.room = NAME_WIDTH[name];
     this.value = "";
     this.back = svg("rect", { rx: 8, height: 16 });
     this.text = svg("text", { y: 11.8 });
@@ -161,7 +168,7 @@ class Counter {
       say(this.text, shown);
     }
     if (!shown) return x;
-    const width = shown.length * 6.3 + 13;
+    const width = this.room + String(value).length * DIGIT_WIDTH + 12;
     put(this.back, "width", String(width));
     put(this.text, "x", "6.5");
     put(this.group, "transform", `translate(${x},${y})`);
@@ -203,7 +210,7 @@ class NodeView {
     this.bell = svg("g", { class: "bell", transform: `translate(${w - 13},-11)` },
       svg("circle", { cx: 9, cy: 9, r: 11 }), icon("warning", { transform: "translate(1.500,0.500) scale(.94)" }));
     this.element = svg("g", {
-      class: "node", transform: `translate(${x},${y})`, "data-hue": data.hue, role: "button",
+      class: "node", transform: `translate(${x},${y})`, "data-hue": data.hue, "data-id": data.id,
     },
     this.title,
     svg("path", { class: "halo", d: shape }),
@@ -241,19 +248,18 @@ class NodeView {
     const words = this.describe(condition, violated);
     say(this.title, words);
     put(this.element, "aria-label", words);
-    if (condition.life === "absent" || condition.life === "ghost") {
-      this.element.removeAttribute("tabindex");
-    } else {
-      put(this.element, "tabindex", "0");
-    }
+    const there = condition.life !== "absent" && condition.life !== "ghost";
+    put(this.element, "role", there ? "button" : "img"); // what is not there yet can't be chosen
+    if (there) put(this.element, "tabindex", "0");
+    else this.element.removeAttribute("tabindex");
   }
 
   /** @param {Condition} condition @param {boolean} violated */
   describe(condition, violated) {
     const parts = [`${this.data.kind} ${this.data.full}`];
     if (violated) parts.push("violated");
-    if (condition.ref !== undefined) parts.push(`reference count ${condition.ref}`);
-    if (condition.user !== undefined) parts.push(`user count ${condition.user}`);
+    if (condition.ref !== undefined) parts.push(`refcnt ${condition.ref}`);
+    if (condition.user !== undefined) parts.push(`usercnt ${condition.user}`);
     if (condition.life === "dying") parts.push("dying");
     if (condition.word) parts.push(condition.word);
     if (condition.mark) parts.push(condition.mark);
@@ -265,33 +271,42 @@ class NodeView {
 // --- edges -----------------------------------------------------------------------------------
 
 class EdgeView {
-  /** @param {EdgeData} data @param {string} path @param {number[]} mid @param {string} uid */
-  constructor(data, path, mid, uid) {
+  /** @param {EdgeData} data @param {string} path @param {number[]} mid @param {number[]} label
+   *  @param {string} uid */
+  constructor(data, path, mid, label, uid) {
     this.data = data;
     this.now = "";
     this.uid = uid;
-    this.solid = data.style === "counted" || data.style === "reader";
     this.line = svg("path", { class: "line", d: path });
+    this.title = svg("title", {}, data.title);
     this.element = svg("g", { class: "edge", display: "none" },
-      svg("title", {}, data.title), svg("path", { class: "hit", d: path }), this.line);
-    if (data.label) {
-      this.element.append(svg("text", { class: "slot", x: mid[0], y: mid[1] - 10 }, data.label));
-    }
-    this.element.append(svg("path", {
+      this.title, svg("path", { class: "hit", d: path }), this.line);
+    // above all lines, so that none of them runs through it
+    this.marks = svg("g", { class: "marks", display: "none" }, svg("path", {
       class: "strike", d: "M-5,-5 5,5M5,-5-5,5", transform: `translate(${mid[0]},${mid[1]})`,
     }));
+    if (data.label) {
+      this.marks.prepend(svg("text", { class: "slot", x: label[0], y: label[1] + 4 }, data.label));
+    }
   }
 
-  /** @param {""|"on"|"added"|"removed"} now */
-  show(now) {
-    if (now === this.now) return;
-    this.now = now;
-    put(this.element, "display", now ? "inline" : "none");
-    put(this.element, "class", `edge ${this.data.style} ${now}`);
+  /** @param {""|"on"|"added"|"removed"} now @param {boolean} dangling leads to what it does not keep */
+  show(now, dangling) {
+    const style = dangling && now !== "removed" ? "dangling" : this.data.style;
+    const looks = now ? `${style} ${now}` : "";
+    if (looks === this.now) return;
+    this.now = looks;
+    const display = now ? "inline" : "none";
+    put(this.element, "display", display);
+    put(this.marks, "display", display);
+    put(this.element, "class", `edge ${looks}`);
+    put(this.marks, "class", `marks ${looks}`);
+    say(this.title, `${this.data.title}${style === "dangling" ? "; DANGLING: it keeps nothing alive" : ""}`);
     this.line.toggleAttribute("pathLength", false);
-    if (now === "added" && this.solid) put(this.line, "pathLength", "1"); // draws itself in
-    if (this.data.style !== "table") {
-      const end = now === "on" || !now ? this.data.style : now;
+    const solid = style === "counted" || style === "reader";
+    if (now === "added" && solid) put(this.line, "pathLength", "1"); // draws itself in
+    if (style !== "table") {
+      const end = now === "on" || !now || style === "dangling" ? style : now;
       put(this.line, "marker-end", `url(#${this.uid}-${end})`);
     }
   }
@@ -300,7 +315,7 @@ class EdgeView {
 /** Arrow heads, one per colour, and the hatching. @param {string} uid */
 function definitions(uid) {
   const defs = svg("defs");
-  for (const style of ["counted", "uncounted", "reader", "added", "removed"]) {
+  for (const style of ["counted", "uncounted", "reader", "dangling", "added", "removed"]) {
     defs.append(svg("marker", {
       id: `${uid}-${style}`, class: `head ${style}`, viewBox: "0 0 10 10", refX: 9, refY: 5,
       markerWidth: 11, markerHeight: 11, markerUnits: "userSpaceOnUse", orient: "auto",
@@ -326,6 +341,7 @@ class Drawing {
     const bands = svg("g", { class: "bands", "aria-hidden": "true" });
     const lines = svg("g", { class: "edges" });
     const nodes = svg("g", { class: "nodes" });
+    const marks = svg("g", { class: "over" });
     const top = svg("g", { class: "top" });
     layout.bands.forEach((band, i) => bands.append(...laneHead(band, layout.lanes[i], tall)));
     /** @type {Map<string, NodeView>} */
@@ -335,21 +351,20 @@ class Drawing {
       view.element.addEventListener("click", () => chosen(data.id));
       view.element.addEventListener("pointerenter", () => this.follow(data.id));
       view.element.addEventListener("pointerleave", () => this.follow(null));
-      view.element.addEventListener("focus", () => this.follow(data.id));
-      view.element.addEventListener("blur", () => this.follow(null));
       this.nodes.set(data.id, view);
       nodes.append(view.element);
       top.append(view.top);
     }
     this.edges = picture.edges.map((edge, i) => {
-      const view = new EdgeView(edge, layout.paths[i], layout.mids[i], uid);
+      const view = new EdgeView(edge, layout.paths[i], layout.mids[i], layout.labels[i], uid);
       lines.append(view.element);
+      marks.append(view.marks);
       return view;
     });
     this.element = svg("svg", {
       viewBox: `0 0 ${layout.width} ${layout.height}`, class: tall ? "drawing tall" : "drawing wide",
       role: "group", "aria-label": "what holds what",
-    }, definitions(uid), bands, lines, nodes, top);
+    }, definitions(uid), bands, lines, marks, nodes, top);
     this.element.style.setProperty("--natural", `${layout.width}px`);
   }
 
@@ -364,8 +379,9 @@ class Drawing {
     const on = new Set(state.edges);
     const added = new Set(state.added);
     const removed = new Set(state.removed);
+    const dangling = new Set(state.dangling);
     this.edges.forEach((edge, i) => {
-      edge.show(added.has(i) ? "added" : on.has(i) ? "on" : removed.has(i) ? "removed" : "");
+      edge.show(added.has(i) ? "added" : on.has(i) ? "on" : removed.has(i) ? "removed" : "", dangling.has(i));
     });
   }
 
@@ -395,9 +411,13 @@ class Drawing {
     }
   }
 
-  /** @param {string} id */
+  /** Give a node a halo, or take it from the one that has it. @param {string|null} id */
   mark(id) {
-    for (const [name, view] of this.nodes) view.element.toggleAttribute("data-chosen", name === id);
+    for (const [name, view] of this.nodes) {
+      const chosen = name === id && !view.element.hasAttribute("data-chosen");
+      view.element.toggleAttribute("data-chosen", chosen);
+      view.element.setAttribute("aria-pressed", String(chosen));
+    }
   }
 }
 
@@ -479,6 +499,7 @@ class Words {
   /** @param {Picture} picture */
   constructor(picture) {
     this.picture = picture;
+    this.title = html("span", { class: "what" });
     this.rule = html("span", { class: "rule" });
     this.actor = html("span", { class: "actor" });
     this.errno = html("span", { class: "errno" });
@@ -488,7 +509,7 @@ class Words {
     this.violation = html("p", { class: "violation" });
     this.live = html("div", { class: "unseen", "aria-live": "polite", "aria-atomic": "true" });
     this.element = html("div", { class: "words" },
-      html("div", { class: "head" }, this.rule, this.actor, this.errno),
+      html("div", { class: "head" }, this.title, this.errno, this.actor, this.rule),
       this.violation, this.sentence, this.say, this.call, this.live);
   }
 
@@ -497,8 +518,9 @@ class Words {
     const { steps, violation, about } = this.picture;
     /** @type {StepData} */
     const now = step > 0 ? steps[step - 1]
-      : { rule: "start", actor: "", sentence: about || "The state before the first step.", changes: [] };
+      : { rule: "", title: "start", actor: "", sentence: about || "The state before the first step.", changes: [] };
     const bad = violation && violation.at === step ? violation : null;
+    say(this.title, now.title || now.rule);
     say(this.rule, now.rule);
     say(this.actor, now.internal ? "by the kernel itself" : now.actor ? `by ${now.actor}` : "");
     say(this.call, now.call || "");
@@ -514,23 +536,43 @@ class Words {
   }
 }
 
-/** What the lines and borders mean: class, name, meaning. */
+/** What the signs mean: class, name, meaning. */
 const LEGEND = [
   ["line counted", "counted", "a counted reference keeps its target alive"],
   ["line uncounted", "uncounted", "a pointer that is not counted"],
   ["line reader", "reader", "a CPU is inside; not counted, but waited for"],
+  ["line dangling", "dangling", "a pointer that keeps nothing alive: its target is dying or freed"],
   ["line table", "table", "an entry of a process's descriptor table"],
   ["line added", "new", "added by this step"],
   ["line removed", "struck", "removed by this step"],
+  ["count ref", "refcnt", "how many places hold the object; at 0 it dies"],
+  ["count user", "usercnt", "of a map: how many open files and pins hold it"],
+  ["badge plus", "badge", "what this step did to a count"],
   ["box ghost", "ghost", "not there yet"],
   ["box dying", "hatched", "count is zero, waiting to be freed"],
   ["box freed", "struck name", "freed, closed, exited or removed"],
   ["box violated", "red double", "this is what is wrong"],
 ];
 
-function legend() {
+/** @param {Picture} picture @param {boolean} open @param {(open: boolean) => void} toggled */
+function legend(picture, open, toggled) {
   const rows = LEGEND.map(([kind, name, meaning]) => html("li", {}, sample(kind), html("b", {}, name), ` ${meaning}`));
-  return html("details", { class: "legend" }, html("summary", {}, "Legend"), html("ul", {}, ...rows));
+  const kinds = new Map(picture.nodes.map((node) => [node.icon, node])); // those of this picture
+  for (const node of kinds.values()) rows.push(html("li", {}, kindSample(node), html("b", {}, node.kind)));
+  const made = /** @type {HTMLDetailsElement} */ (html("details", { class: "legend" },
+    html("summary", {}, "Legend: what the signs mean"), html("ul", {}, ...rows)));
+  made.open = open;
+  made.addEventListener("toggle", () => toggled(made.open));
+  return made;
+}
+
+/** Shape and icon of a kind of node. @param {NodeData} node */
+function kindSample(node) {
+  return svg("svg", { viewBox: "0 0 46 22", width: 46, height: 22, "aria-hidden": "true" },
+    svg("g", { class: "node live", "data-hue": node.hue, transform: "translate(3,1)" },
+      svg("path", { class: "border", d: outline(node.shape, 40, 20) }),
+      svg("path", { class: "ornament", d: ornament(node.shape, 40) }),
+      icon(node.icon, { transform: "translate(13,4) scale(.8)" })));
 }
 
 /** @param {string} kind */
@@ -545,6 +587,17 @@ function sample(kind) {
     const group = svg("g", { class: `edge ${changed ? `counted ${style}` : `${style} on`}` }, path);
     group.append(svg("path", { class: "strike", d: "M-5,-5 5,5M5,-5-5,5", transform: "translate(20,11)" }));
     holder.append(group);
+  } else if (what === "count") {
+    const host = svg("g", { class: "node live", "data-hue": "green", transform: "translate(1,3)" });
+    const pill = svg("g", { class: `count ${style}` }, svg("rect", { rx: 8, width: 24, height: 16, x: 10 }),
+      svg("text", { x: 18.5, y: 11.8 }, "2"));
+    host.append(pill);
+    holder.append(host);
+  } else if (what === "badge") {
+    holder.append(...[["plus", "+1", -3], ["minus", "−1", 21]].map(([sign, text, x]) => svg("g",
+      { transform: `translate(${x},3)` }, svg("g", { class: `flyer still ${sign}` },
+        svg("rect", { width: 22, height: 16, rx: 8, x: 3 }),
+        svg("text", { y: 12, "text-anchor": "middle", x: 14 }, String(text))))));
   } else {
     const shape = rounded(40, 18, 5);
     holder.append(svg("g", { class: `node ${style}`, "data-hue": "vermilion", transform: "translate(3,2)" },
@@ -563,6 +616,8 @@ class Viewer {
   constructor(model, el) {
     this.model = model;
     this.timer = 0;
+    /** @type {boolean|null} */
+    this.legendOpen = null; // as the user left it; before that, by the room there is
     this.tall = false;
     this.overflows = false; // measured when the size changes, not at every step
     /** @type {Drawing|null} */
@@ -570,6 +625,9 @@ class Viewer {
     this.scroll = html("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "picture" });
     this.root = html("div", { class: "bpflife", tabindex: -1 });
     this.root.addEventListener("keydown", (event) => this.key(event));
+    // listeners for the focus on a node itself would make it a tab stop, whatever its tabindex
+    this.root.addEventListener("focusin", (event) => this.focused(event.target));
+    this.root.addEventListener("focusout", () => this.focused(null));
     this.watch = new ResizeObserver(() => this.resized());
     this.watch.observe(el);
     this.fresh();
@@ -592,9 +650,11 @@ class Viewer {
     this.drawing = null;
     if (!picture || !picture.states || picture.states.length === 0) return;
     const bad = picture.violation && picture.violation.at;
-    this.bar = new Bar(this.last, bad, { go: (n) => this.go(n), toggle: () => this.toggle() }, () => this.model.step);
+    this.bar = new Bar(this.last, bad, { go: (n) => this.move(n), toggle: () => this.toggle() }, () => this.model.step);
     this.words = new Words(picture);
-    this.root.append(html("div", { class: "upper" }, this.bar.element, this.words.element), this.scroll, legend());
+    this.root.append(html("div", { class: "upper" }, this.bar.element, this.words.element), this.scroll);
+    const open = this.legendOpen === null ? this.root.clientWidth >= ROOMY : this.legendOpen;
+    this.root.append(legend(picture, open, (now) => { if (now !== open) this.legendOpen = now; }));
     this.themed();
     this.resized();
     this.draw();
@@ -647,6 +707,12 @@ class Viewer {
     if (to !== this.model.step) this.model.step = to; // tells `show` through "step"
   }
 
+  /** The user goes somewhere, and wants to stay there. @param {number} step */
+  move(step) {
+    if (this.model.playing) this.model.playing = false;
+    this.go(step);
+  }
+
   toggle() {
     if (!this.model.playing && this.model.step >= this.last) this.go(0);
     this.model.playing = !this.model.playing;
@@ -669,6 +735,12 @@ class Viewer {
     this.root.dataset.theme = theme === "light" || theme === "dark" ? theme : "auto";
   }
 
+  /** Emphasise the edges of the node that has the focus. @param {EventTarget|null} target */
+  focused(target) {
+    const node = target instanceof Element ? target.closest(".node") : null;
+    if (this.drawing) this.drawing.follow(node ? node.getAttribute("data-id") : null);
+  }
+
   /** @param {string} id */
   chosen(id) {
     if (this.drawing) this.drawing.mark(id);
@@ -689,7 +761,8 @@ class Viewer {
     const step = this.model.step;
     const moves = { ArrowRight: step + 1, ArrowLeft: step - 1, Home: 0, End: this.last };
     if (event.key === " ") this.toggle();
-    else if (event.key in moves) this.go(moves[/** @type {keyof moves} */ (event.key)]);
+    else if (event.key === "Escape" && this.drawing) this.drawing.mark(null);
+    else if (event.key in moves) this.move(moves[/** @type {keyof moves} */ (event.key)]);
     else return;
     event.preventDefault();
     event.stopPropagation();

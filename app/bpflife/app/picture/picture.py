@@ -7,13 +7,25 @@ picture, whatever it contains: the drawing code sets text nodes and never markup
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from bpflife.app.picture.layout import TALL, WIDE, Item, Metrics, arrange
-from bpflife.model.documents import ObjectState, Slot, State, Trace, TraceStep
+from bpflife.app.picture.layout import TALL, WIDE, Item, Line, Metrics, arrange
+from bpflife.model.catalogue import system_for
+from bpflife.model.documents import (
+    InputError,
+    ObjectState,
+    Slot,
+    State,
+    Trace,
+    TraceStep,
+    Violation,
+)
+from bpflife.model.language import Language
 
 
 @dataclass(frozen=True)
@@ -57,7 +69,7 @@ LOOKS: Final = {
     "cgroup": Look("anchor", "hook", "hexagon", "slate", "cgroup", "hooks", "there"),
     "pin": Look("anchor", "pin", "round", "amber", "pin", "pins", "pinned", "removed"),
     "cpu": Look("cpu", "cpu", "square", "ink", "CPU", "CPUs", "idle"),
-    "other": Look("object", "other", "round", "slate", "object", "others", "there"),
+    "other": Look("object", "other", "round", "slate", "object", "objects", "there"),
 }
 SAME_LOOK: Final = {
     "prog": "program",
@@ -132,6 +144,25 @@ def shorten(text: str, length: int) -> str:
     return f"{text[:head]}…{text[head - length + 1 :]}"
 
 
+WIDE_LETTERS: Final = frozenset("mwMW@%&")
+THIN_LETTERS: Final = frozenset("iljtfrI.,:;'|!()[]/ ")
+
+
+def text_width(text: str, size: float) -> float:
+    """About how wide a text is in the font that is drawn with, rather too much than too little."""
+    total = 0.0
+    for c in text:
+        if c in THIN_LETTERS:
+            total += 0.42
+        elif c in WIDE_LETTERS or unicodedata.east_asian_width(c) in "WF":
+            total += 1.03
+        elif unicodedata.combining(c):
+            continue
+        else:
+            total += 0.69 if c.isupper() or not c.isascii() else 0.635
+    return total * size
+
+
 @dataclass
 class _Node:
     id: str
@@ -176,6 +207,11 @@ class _Union:
         for state in trace.states:
             self._named(state, shown)
             self.present.append(sorted({self._edge(e) for e in self._slots(state)}))
+        self.dangling = [self._dangling(state) for state in trace.states]
+        self.seen: dict[int, int] = defaultdict(int)  # edge -> states, one bit each
+        for i, present in enumerate(self.present):
+            for number in {*present, *(self.present[i - 1] if i else ())}:
+                self.seen[number] |= 1 << i
         for i, state in enumerate(trace.states):
             for node in self.nodes.values():
                 node.conditions.append(_condition(node, state, self._before(node, i)))
@@ -219,6 +255,18 @@ class _Union:
 
     def _edge(self, edge: _Edge) -> int:
         return self.edges.setdefault(edge, len(self.edges))
+
+    def _dangling(self, state: State) -> list[int]:
+        """Pointers that keep nothing alive: what is counted, and leads to what is dying all the
+        same; and whatever leads to freed memory."""
+        found = set()
+        for edge in self._slots(state):
+            thing = state.objects.get(edge.target)
+            if thing is None or edge.style == "table":
+                continue
+            if thing.life == "freed" or (thing.life == "dying" and edge.style == "counted"):
+                found.add(self._edge(edge))
+        return sorted(found)
 
     @staticmethod
     def _before(node: _Node, at: int) -> bool:
@@ -316,9 +364,45 @@ def _changes(before: State, after: State) -> list[dict[str, Any]]:
     return found
 
 
-def _step(step: TraceStep, changes: list[dict[str, Any]]) -> dict[str, Any]:
+ENDS: Final = {  # rules of the kernel's own work, by the kind that they are about
+    "file": "an open file is closed for good",
+    "prog": "a program goes away",
+    "map": "a map goes away",
+    "link": "a link goes away",
+    "exit_close": "an exit closes descriptors",
+    "gone": "a process is gone",
+}
+
+
+def titles_of(trace: Trace) -> dict[str, str]:
+    """What operations are called in words, as far as the trace's cards are known."""
+    cards = trace.scenario.cards if trace.scenario else []
+    try:
+        specs = Language(system_for(cards)).specs
+    except InputError:  # a card of the user's own
+        specs = Language(system_for([])).specs
+    return {**ENDS, **{spec.rule or spec.do: spec.title for spec in specs}}
+
+
+def rule_words(rule: str, titles: dict[str, str]) -> str:
+    """A rule's name for people: `prog_load#6` is `load a program`."""
+    known = [name for name in titles if re.match(rf"{re.escape(name)}(?![a-z_])", rule)]
+    name = max(known, key=len, default="")
+    rest = rule.removeprefix(name)
+    if not name:
+        plain = re.match(r"(?:[a-z0-9_-]+\.)?([a-z_-]+)", rule)
+        words = plain[1].replace("_", " ") if plain else rule
+        rest = rule[plain.end() :] if plain else ""
+    else:
+        words = titles[name]
+    part = re.match(r"\.(\d+)", rest)
+    return f"{words}, part {part[1]}" if part else words
+
+
+def _step(step: TraceStep, changes: list[dict[str, Any]], titles: dict[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "rule": visible(step.rule),
+        "title": visible(rule_words(step.rule, titles)),
         "actor": visible(step.actor),
         "sentence": visible(step.sentence),
         "changes": changes,
@@ -331,16 +415,22 @@ def _step(step: TraceStep, changes: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
+COUNTS: Final = {"ref": "refcnt", "user": "usercnt"}
+
+
+def count_width(name: str, value: int) -> float:
+    """The width of a counter's pill, with the gap behind it."""
+    return text_width(f"{COUNTS[name]} {value}", 11.5) + 16
+
+
 def _size(node: _Node) -> tuple[float, float]:
     """A node's size: wide enough for its name and for every second line that it ever has."""
-    first = 38 + 8.0 * len(shorten(node.label, LABEL_LENGTH)) + 12
+    first = 38 + text_width(shorten(node.label, LABEL_LENGTH), 14) + 12
     second = 0.0
     for condition in node.conditions:
-        width = 24 + 6.7 * len(condition["word"])
-        for name in ("ref", "user"):
-            if name in condition:
-                width += 6.3 * len(f"{name} {condition[name]}") + 17
-        width += 16 + 6.7 * len(condition.get("mark", "")) if "mark" in condition else 0
+        words = ", ".join(w for w in (condition["word"], condition.get("mark", "")) if w)
+        width = 22 + text_width(words, 12)
+        width += sum(count_width(n, condition[n]) for n in COUNTS if n in condition)
         second = max(second, width)
     slant = 12 if node.look.shape in ("hexagon", "pill") else 0
     return max(first, second) + slant, 50
@@ -369,8 +459,11 @@ def _layout(union: _Union, metrics: Metrics) -> dict[str, Any]:
         after = node.after if node.after in union.nodes else None
         lane = lanes.index(_lane(node, metrics.tall))
         items.append(Item(node.id, lane, width, height, after, keep=node.kind == "cpu"))
-    ends = [(edge.source, edge.target) for edge in union.edges]
-    layout = arrange(items, ends, len(lanes), metrics)
+    lines = [
+        Line(edge.source, edge.target, _label_width(edge), union.seen[number])
+        for edge, number in union.edges.items()
+    ]
+    layout = arrange(items, lines, len(lanes), metrics)
     return {
         "lanes": list(headings.values()),
         "width": round(layout.width, 1),
@@ -379,14 +472,25 @@ def _layout(union: _Union, metrics: Metrics) -> dict[str, Any]:
         "bands": layout.bands,
         "paths": [path.d for path in layout.paths],
         "mids": [path.mid for path in layout.paths],
+        "labels": [path.label for path in layout.paths],
     }
+
+
+def _label(edge: _Edge) -> str:
+    """What is written on an edge, if anything."""
+    name = visible(edge.slot.partition(".")[2] or edge.slot)
+    return shorten(name, 14) if family_of(edge.slot).label else ""
+
+
+def _label_width(edge: _Edge) -> float:
+    label = _label(edge)
+    return text_width(label, 11.5) + 4 if label else 0.0
 
 
 def _edge_data(edge: _Edge, union: _Union) -> dict[str, Any]:
     family = family_of(edge.slot)
     source, target = (visible(union.nodes[end].id) for end in (edge.source, edge.target))
     words = "points at" if edge.slot == "fd" and edge.style != "table" else family.words
-    name = visible(edge.slot.partition(".")[2] or edge.slot)
     key = f" [{visible(edge.key)}]" if edge.key else ""
     data = {
         "from": edge.source,
@@ -395,8 +499,8 @@ def _edge_data(edge: _Edge, union: _Union) -> dict[str, Any]:
         "slot": visible(edge.slot) + key,
         "title": f"{source} {words} {target}: {visible(edge.slot)}{key}, {HELD[edge.style]}",
     }
-    if family.label:
-        data["label"] = shorten(name, 14)
+    if _label(edge):
+        data["label"] = _label(edge)
     return data
 
 
@@ -416,13 +520,15 @@ def picture_data(trace: Trace) -> dict[str, Any]:
             {
                 "nodes": {node.id: node.conditions[i] for node in order},
                 "edges": present,
+                "dangling": union.dangling[i],
                 "added": [e for e in present if e not in previous],
                 "removed": [e for e in previous if e not in present],
             }
         )
     pairs = zip(trace.states, trace.states[1:], strict=False)
+    titles = titles_of(trace)
     steps = [
-        _step(step, _changes(before, after))
+        _step(step, _changes(before, after), titles)
         for step, (before, after) in zip(trace.steps, pairs, strict=False)
     ]
     data: dict[str, Any] = {
@@ -441,9 +547,17 @@ def picture_data(trace: Trace) -> dict[str, Any]:
             "at": trace.violation.at,
             "property": visible(trace.violation.property),
             "sentence": visible(trace.violation.sentence),
-            "nodes": trace.violation.nodes,
+            "nodes": _violated(trace.violation, union),
         }
     return data
+
+
+def _violated(violation: Violation, union: _Union) -> list[str]:
+    """The nodes to mark: those of the violation, and what their dangling pointers lead to."""
+    edges = list(union.edges)
+    dangling = union.dangling[violation.at] if violation.at < len(union.dangling) else []
+    ends = [edges[n].target for n in dangling if edges[n].source in violation.nodes]
+    return list(dict.fromkeys([*violation.nodes, *ends]))
 
 
 def _node_data(node: _Node) -> dict[str, Any]:
