@@ -17,16 +17,14 @@ BESIDE: Final = """
 @media (max-width: 860px) {
   :host > .wide { position: static; }
   :host { grid-template-columns: minmax(0, 1fr); gap: 16px; }
-  :host > .side { order: %(order)d; }
+  :host > .side { order: 1; }
 }
 """
 
 
-def beside(
-    side: Viewable, main: Viewable, *, width: str = "300px", side_first_on_phone: bool = False
-) -> pn.Column:
-    """`side` left of `main`; on a phone above or below it."""
+def beside(side: Viewable, main: Viewable, *, width: str = "300px") -> pn.Column:
+    """`side` left of `main`; on a phone below it."""
     side.css_classes = ["side"]
     main.css_classes = ["wide"]
-    style = BESIDE % {"width": width, "order": 0 if side_first_on_phone else 1}
+    style = BESIDE % {"width": width}
     return pn.Column(side, main, stylesheets=[style], sizing_mode="stretch_width", margin=0)

@@ -49,7 +49,7 @@ class StoriesPage:
     def view(self) -> list[Viewable]:
         """The page, from left to right."""
         main = pn.Column(self.head, *self.player.views(), sizing_mode="stretch_width", margin=0)
-        return [beside(self.list, main, side_first_on_phone=True)]
+        return [beside(self.list, main)]
 
     def open(self, address: Address) -> None:
         """Play the story that the address names, or the first one."""

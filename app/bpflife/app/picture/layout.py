@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 SWEEPS = 6  # passes of ordering and aligning; more changes nothing on traces of 40 nodes
 TRACK = 9.0  # distance between two edges that share a gap
@@ -70,6 +70,8 @@ class Route:
     target: Box
     high_out: bool  # leaves at the high side along main
     high_in: bool
+    across: float = 0  # half of what its label takes along cross
+    along: float = 0  # and along main
     crossings: list[tuple[int, float]] = field(default_factory=list)  # lane, cross position
     out: float = 0
     into: float = 0
@@ -122,7 +124,7 @@ def arrange(items: Sequence[Item], lines: Sequence[Line], lanes: int, metrics: M
             around[target].append(boxes[source])
     _place_cross(columns, around, metrics)
     bands = _place_main(columns, boxes, lines, metrics)
-    routes = _route(boxes, columns, edges)
+    routes = _route(boxes, columns, lines, metrics)
     _ports(routes)
     paths = [_path(route, bands) for route in routes]
     return _finish(boxes, bands, paths, routes, lines, metrics)
@@ -213,7 +215,7 @@ def _place_main(
         low, high = sorted((start, boxes[line.target].item.lane))
         for lane in range(low, max(high, low + 1)):
             busy[lane] += 1
-        if line.label:
+        if line.label and high - low <= 1:  # a longer one has its label further on
             gap = start if high > low and start == low else max(start - 1, 0)
             words[gap] = max(words[gap], LABEL_HEIGHT + 6 if metrics.tall else line.label + 16)
     bands, at = [], 0.0
@@ -228,16 +230,19 @@ def _place_main(
 
 
 def _route(
-    boxes: dict[str, Box], columns: list[list[Box]], edges: Sequence[tuple[str, str]]
+    boxes: dict[str, Box], columns: list[list[Box]], lines: Sequence[Line], metrics: Metrics
 ) -> list[Route]:
     routes = []
     free = [_free(column) for column in columns]
     shared: dict[tuple[int, int], list[tuple[float, Route]]] = defaultdict(list)
-    for index, (source, target) in enumerate(edges):
-        a, b = boxes[source], boxes[target]
+    for index, line in enumerate(lines):
+        a, b = boxes[line.source], boxes[line.target]
         up = a.item.lane < b.item.lane
         same = a.item.lane == b.item.lane
         route = Route(index, a, b, high_out=up or same, high_in=not up)
+        if line.label:
+            sizes = (LABEL_HEIGHT / 2 + 3, line.label / 2 + 4)
+            route.across, route.along = sizes[::-1] if metrics.tall else sizes
         routes.append(route)
         step = 1 if up else -1
         between = range(a.item.lane + step, b.item.lane, step) if not same else ()
@@ -281,16 +286,19 @@ def _spread(
     """Tracks of their own for the edges that share a gap."""
     low, high = gap
     ordered = sorted(crossing, key=lambda pair: (pair[0], pair[1].source.centre, pair[1].index))
-    count = len(ordered)
-    track = min(TRACK, (high - low - 8) / max(count - 1, 1)) if count > 1 else 0
-    middle = sum(at for at, _ in ordered) / count
-    half = track * (count - 1) / 2
+    steps = [max(TRACK, a.across, b.across) for (_, a), (_, b) in pairwise(ordered)]
+    room = high - low - 8
+    if sum(steps) > room:
+        steps = [step * max(room, 0) / sum(steps) for step in steps]
+    middle = sum(at for at, _ in ordered) / len(ordered)
+    half = sum(steps) / 2
     middle = min(max(middle, low + half + 4), high - half - 4)
     if low < -1e5:  # outer gaps: away from the lane
         middle = min(middle, high - 12 - half)
     if high > 1e5:
         middle = max(middle, low + 12 + half)
-    return [(middle - half + track * i, route) for i, (_, route) in enumerate(ordered)]
+    starts = accumulate(steps, initial=middle - half)
+    return [(start, route) for start, (_, route) in zip(starts, ordered, strict=True)]
 
 
 def _ports(routes: list[Route]) -> None:
@@ -329,6 +337,7 @@ def _path(route: Route, bands: list[tuple[float, float]]) -> Path:
     end = (route.target.m1 if route.high_in else route.target.m0, route.into)
     if route.source.item.lane == route.target.item.lane:
         bow = 22 + min(abs(end[1] - start[1]) * 0.12, 16)
+        bow = max(bow, (route.along + 6) / 0.75) if route.along else bow  # its label is beside it
         curve = (start, (start[0] + bow, start[1]), (end[0] + bow, end[1]), end)
         return _draw([curve], [])
     forward = start[0] < end[0]
@@ -465,9 +474,9 @@ def _finish(
     metrics: Metrics,
 ) -> Layout:
     """Move everything into the picture, with room for headings, and turn the axes."""
-    crossings = [cross for route in routes for _, cross in route.crossings]
-    low = min([box.c0 for box in boxes.values()] + crossings, default=0)
-    high = max([box.c1 for box in boxes.values()] + crossings, default=0)
+    crossings = [(cross, route.across) for route in routes for _, cross in route.crossings]
+    low = min([box.c0 for box in boxes.values()] + [at - pad for at, pad in crossings], default=0)
+    high = max([box.c1 for box in boxes.values()] + [at + pad for at, pad in crossings], default=0)
     shift_main, shift_cross = metrics.margin, metrics.head + metrics.margin - low
     length = max((end for _, end in bands), default=0) + 2 * metrics.margin
     if any(r.source.item.lane == r.target.item.lane == len(bands) - 1 for r in routes):

@@ -35,7 +35,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const NARROW = 640; // px of the picture's own width: below, bar and words take less room
 const SMALLEST = 0.7; // scale below which a wide picture is drawn tall instead
 const PLAY_MS = 1900;
-const ROOMY = 1100; // px of the picture's width from which on the legend is open at first
+const ROOMY = 900; // px of the picture's width from which on the legend is open at first
 let instances = 0;
 
 /**
@@ -554,15 +554,14 @@ const LEGEND = [
   ["box violated", "red double", "this is what is wrong"],
 ];
 
-/** @param {Picture} picture @param {boolean} open @param {(open: boolean) => void} toggled */
-function legend(picture, open, toggled) {
+/** @param {Picture} picture @param {(open: boolean) => void} clicked */
+function legend(picture, clicked) {
   const rows = LEGEND.map(([kind, name, meaning]) => html("li", {}, sample(kind), html("b", {}, name), ` ${meaning}`));
   const kinds = new Map(picture.nodes.map((node) => [node.icon, node])); // those of this picture
   for (const node of kinds.values()) rows.push(html("li", {}, kindSample(node), html("b", {}, node.kind)));
-  const made = /** @type {HTMLDetailsElement} */ (html("details", { class: "legend" },
-    html("summary", {}, "Legend: what the signs mean"), html("ul", {}, ...rows)));
-  made.open = open;
-  made.addEventListener("toggle", () => toggled(made.open));
+  const head = html("summary", {}, "Legend: what the signs mean");
+  const made = /** @type {HTMLDetailsElement} */ (html("details", { class: "legend" }, head, html("ul", {}, ...rows)));
+  head.addEventListener("click", () => clicked(!made.open));
   return made;
 }
 
@@ -653,8 +652,8 @@ class Viewer {
     this.bar = new Bar(this.last, bad, { go: (n) => this.move(n), toggle: () => this.toggle() }, () => this.model.step);
     this.words = new Words(picture);
     this.root.append(html("div", { class: "upper" }, this.bar.element, this.words.element), this.scroll);
-    const open = this.legendOpen === null ? this.root.clientWidth >= ROOMY : this.legendOpen;
-    this.root.append(legend(picture, open, (now) => { if (now !== open) this.legendOpen = now; }));
+    this.legend = legend(picture, (open) => { this.legendOpen = open; });
+    this.root.append(this.legend);
     this.themed();
     this.resized();
     this.draw();
@@ -674,6 +673,7 @@ class Viewer {
     const picture = this.model.picture;
     const tall = width < Math.max(NARROW, picture && picture.wide ? SMALLEST * picture.wide.width : 0);
     this.root.classList.toggle("narrow", width < NARROW);
+    if (this.legend) this.legend.open = this.legendOpen === null ? width >= ROOMY : this.legendOpen;
     this.root.classList.toggle("stacked", tall);
     if (tall !== this.tall) {
       this.tall = tall;

@@ -96,7 +96,7 @@ FAMILIES: Final = {
     "link_prog": Family("holds", owner="link"),
     "elem": Family("has as element", owner="map"),
 }
-REGISTERS: Final = ("reg.", "ptr.")  # counted and not counted
+REGISTERS: Final = ("reg.", "ptr.", "on.")  # counted, not counted, what a call works on
 REGISTER: Final = Family("holds in a register", owner="call", label=True)
 RELEASE: Final = Family("holds until its release is done", label=True)
 UNKNOWN: Final = Family("points at", label=True)
@@ -120,7 +120,7 @@ def look_of(kind: str) -> Look:
 
 
 def family_of(slot: str) -> Family:
-    """What a slot family means; `reg.NAME` and `ptr.NAME` are locals of a call in flight."""
+    """What a slot family means; `reg.NAME` and the like are locals of a call in flight."""
     if slot.startswith(REGISTERS):
         return REGISTER
     if slot.startswith("dying."):
