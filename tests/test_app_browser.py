@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect, sync_playwright
 
 from bpflife.app.jobs import Checks
 from bpflife.model.catalogue import load_card, load_scenario
@@ -183,6 +183,35 @@ def test_stepping_by_keys_mouse_and_slider(visit: Open) -> None:
 
 
 @browser_test
+@pytest.mark.parametrize("key", ["ArrowRight", "ArrowLeft", "End", "Home"])
+def test_who_goes_somewhere_stays_there(visit: Open, key: str) -> None:
+    page = visit("?story=3_pin")
+    expect(page.get_by_role("button", name="Pause")).to_be_visible()
+    expect(place(page)).not_to_have_text(re.compile("^0 /"))
+    page.locator(".bpflife").focus()
+    page.keyboard.press(key)
+    expect(page.get_by_role("button", name="Play", exact=True)).to_be_visible()
+
+
+@browser_test
+def test_only_what_is_there_is_a_tab_stop_and_can_be_chosen(visit: Open) -> None:
+    page = visit("?story=3_pin&step=1")
+    stops = page.locator(".node").evaluate_all(
+        "(nodes) => nodes.map((n) => { n.focus(); "
+        "return [n.matches('.ghost, .absent'), n.getRootNode().activeElement === n]; })"
+    )
+    assert {tuple(stop) for stop in stops} == {(True, False), (False, True)}
+    node = page.locator(".node.live").first
+    node.click()
+    expect(node).to_have_attribute("aria-pressed", "true")
+    node.click()
+    expect(node).to_have_attribute("aria-pressed", "false")
+    page.keyboard.press("Tab")
+    ring = page.locator(".node:focus-visible")
+    assert ring.evaluate("(e) => getComputedStyle(e).outlineStyle") == "none", "the halo is enough"
+
+
+@browser_test
 def test_another_story_and_back(visit: Open) -> None:
     page = visit("?story=1_create")
     page.get_by_role("link", name="Pinned, opened by an admin").click()
@@ -285,8 +314,72 @@ def test_choosing_cards_to_build_with(visit: Open) -> None:
     expect(page.get_by_role("checkbox", name="perf_event")).to_be_checked()
 
 
+@browser_test
+def test_with_nothing_done_there_is_no_player(visit: Open) -> None:
+    page = visit("?page=build")
+    expect(page.get_by_text("Nothing has happened yet.")).to_be_visible()
+    expect(page.get_by_role("button", name="Play", exact=True)).to_have_count(0)
+    page.get_by_role("button", name="loader: create a map: counts1").click()
+    expect(page.get_by_role("button", name="Next step")).to_be_visible()
+
+
+@browser_test
+def test_a_notice_is_in_view_wherever_the_page_stands(visit: Open) -> None:
+    page = visit(BUILT, height=500)
+    expect(page.get_by_role("status")).to_have_text("")  # announced: it is there before
+    page.get_by_text("Attach APIs and settings").click()
+    opened = page.locator("input[type=file]")
+    opened.scroll_into_view_if_needed()
+    opened.set_input_files({"name": "x.yaml", "mimeType": "text/plain", "buffer": b"steps: ["})
+    expect(page.get_by_role("status")).to_contain_text("x.yaml")
+    expect(page.locator(".notice")).to_be_in_viewport(ratio=1)
+
+
+@browser_test
+def test_a_failed_call_says_so_in_the_list(visit: Open) -> None:
+    page = visit(
+        "?page=build&steps=loader:map_create,map=m;loader:pin,fd=m,path=a;loader:pin,fd=m,path=a"
+    )
+    steps = page.get_by_role("region", name="steps of the scenario").get_by_role("button")
+    expect(steps.nth(3)).to_contain_text("fails: EEXIST")
+    expect(steps.nth(2)).not_to_contain_text("fails")
+
+
 # ---------------------------------------------------------------------------------------------
 # addresses
+
+
+@browser_test
+def test_parameters_of_others_open_the_page_with_a_notice(visit: Open) -> None:
+    page = visit("?story=3_pin&step=2&utm_source=mail")
+    expect(page.get_by_role("status")).to_contain_text("`utm_source`")
+    assert place(page).inner_text().startswith("2 /")
+
+
+@browser_test
+def test_the_step_is_in_the_address_and_in_no_ones_way(visit: Open) -> None:
+    page = visit("?story=1_create&step=1")
+    assert page.title() == "A map is created, then the loader exits · bpflife"
+    page.get_by_role("button", name="Next step").click()
+    page.wait_for_url(re.compile(r"\?story=1_create&step=2$"))
+    page.get_by_role("link", name="Pinned, opened by an admin").click()
+    page.wait_for_url(re.compile(r"\?story=3_pin$"))
+    page.go_back()  # over all steps at once
+    stands_at(page, "2 / 6")
+
+
+@browser_test
+def test_a_card_in_the_address_brings_its_row_into_view(visit: Open) -> None:
+    page = visit("?page=check&card=bad_replace_gap", height=420)
+    row = page.get_by_role("rowheader", name="bad_replace_gap")
+    expect(row).to_be_in_viewport()
+    expect(page.get_by_role("columnheader", name="no-broken-step")).to_be_in_viewport()
+
+
+@browser_test
+def test_an_endless_address_is_refused_in_words(visit: Open) -> None:
+    page = visit("?story=" + "x" * 100_000)
+    expect(page.get_by_role("status")).to_contain_text("at most 8,000 are read")
 
 
 @browser_test
@@ -347,7 +440,53 @@ def test_a_check_opens_its_counterexample(visit: Open) -> None:
     again = visit(page.url.partition("/?")[2].join(["?", ""]))  # for everybody, at once
     expect(place(again)).to_be_visible(timeout=SOON)
     verdict.get_by_role("button", name="Open in Build").click()
-    expect(page.get_by_role("region", name="steps of the scenario")).to_be_visible()
+    steps = page.get_by_role("region", name="steps of the scenario")
+    expect(steps).to_contain_text("loads program prog1")
+    expect(steps).not_to_contain_text("one single rule")
+    expect(steps).to_contain_text("counterexample to `count-equals-holders`")
+
+
+@browser_test
+@pytest.mark.slow
+def test_a_page_that_opens_while_its_cell_is_under_way_follows_it(visit: Open) -> None:
+    """The verdict comes after the browser has the document, and before it says that it is ready."""
+    first = visit("?page=check")
+    late: list[Callable[[], None]] = []
+
+    def connect(line: WebSocketRoute) -> None:
+        server = line.connect_to_server()
+        message: list[str | bytes] = []  # header, metadata, content
+
+        def send(parts: list[str | bytes]) -> None:
+            for part in parts:
+                server.send(part)
+
+        def said(part: str | bytes) -> None:
+            message.append(part)
+            if len(message) == 3:
+                whole = list(message)
+                message.clear()
+                if late or "document_ready" in str(whole[2]):
+                    late.append(lambda: send(whole))
+                else:
+                    send(whole)
+
+        line.on_message(said)
+        server.on_message(line.send)
+
+    cell = "bad_replace_gap, replace-never-empty"
+    page = first.context.new_page()
+    page.route_web_socket("**/ws*", connect)
+    page.goto(f"{first.url.partition('?')[0]}?page=check&card={cell.replace(', ', '&property=')}")
+    expect(page.get_by_role("button", name=f"Cancel {cell}")).to_be_visible()
+    expect(first.get_by_role("button", name=f"{cell}: VIOLATED")).to_be_visible(timeout=SOLVED)
+    assert late
+    while late:
+        late.pop(0)()
+    expect(page.get_by_role("button", name=f"{cell}: VIOLATED")).to_be_visible()
+    expect(place(page)).to_be_visible()
+    page.get_by_role("link", name="Build").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Build a scenario")
 
 
 @browser_test
@@ -401,6 +540,35 @@ def test_a_cancelled_check_ends_its_process() -> None:
     assert checks.progress(card, "no-broken-step") != ""
     checks.leave("me")
     assert not checks.busy
+
+
+def test_a_check_runs_on_while_somebody_waits_for_it() -> None:
+    checks = Checks(workers=1)
+    card = load_card("cgroup_legacy")
+    checks.start(card, ["no-broken-step"], "one")
+    checks.start(card, ["no-broken-step"], "two")
+    checks.cancel(card, ["no-broken-step"], "one")
+    assert checks.progress(card, "no-broken-step") != ""
+    assert not checks.wanted(card, "no-broken-step", "one")
+    assert checks.wanted(card, "no-broken-step", "two")
+    checks.cancel(card, ["no-broken-step"], "two")
+    assert checks.progress(card, "no-broken-step") == ""
+    assert not checks.busy
+
+
+def test_cancelling_what_waits_lets_go_on_what_runs() -> None:
+    checks = Checks(workers=1)
+    card = load_card("cgroup_legacy")
+    checks.start(card, ["no-broken-step", "crash-cleans-up", "reachable-not-freed"], "me")
+    process = checks._running[0].process
+    before = checks.version
+    checks.cancel(card, ["crash-cleans-up"], "me")
+    assert checks.version > before, "every page looks again"
+    assert checks._running[0].process is process
+    assert process is not None and process.is_alive()
+    assert checks.progress(card, "crash-cleans-up") == ""
+    assert checks.progress(card, "reachable-not-freed") == "after the one before"
+    checks.leave("me")
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from bpflife.app.shell import Shell
 
 PORT: Final = 5006
 ADDRESS: Final = "127.0.0.1"
+MAX_HEADER: Final = 512 * 1024  # an address that is much too long gets an answer in words
 
 
 def session(checks: Checks) -> Any:
@@ -56,6 +57,7 @@ def main(port: int = PORT, address: str = ADDRESS) -> None:
             show=False,
             start=False,
             verbose=False,
+            http_server_kwargs={"max_header_size": MAX_HEADER},
         )
         print(f"bpflife is served at http://{address}:{port}/ (Ctrl-C ends it)", flush=True)
         server.run_until_shutdown()

@@ -540,13 +540,13 @@ class Words {
 const LEGEND = [
   ["line counted", "counted", "a counted reference keeps its target alive"],
   ["line uncounted", "uncounted", "a pointer that is not counted"],
-  ["line reader", "reader", "a CPU is inside; not counted, but waited for"],
-  ["line dangling", "dangling", "a pointer that keeps nothing alive: its target is dying or freed"],
-  ["line table", "table", "an entry of a process's descriptor table"],
+  ["line reader", "reader", "a CPU is inside: not counted, waited for"],
+  ["line dangling", "dangling", "keeps nothing alive: its target dies or is freed"],
+  ["line table", "table", "entry of a descriptor table"],
   ["line added", "new", "added by this step"],
   ["line removed", "struck", "removed by this step"],
-  ["count ref", "refcnt", "how many places hold the object; at 0 it dies"],
-  ["count user", "usercnt", "of a map: how many open files and pins hold it"],
+  ["count ref", "refcnt", "how many places hold it; at 0 it dies"],
+  ["count user", "usercnt", "how many open files and pins hold a map"],
   ["badge plus", "badge", "what this step did to a count"],
   ["box ghost", "ghost", "not there yet"],
   ["box dying", "hatched", "count is zero, waiting to be freed"],
@@ -558,9 +558,10 @@ const LEGEND = [
 function legend(picture, clicked) {
   const rows = LEGEND.map(([kind, name, meaning]) => html("li", {}, sample(kind), html("b", {}, name), ` ${meaning}`));
   const kinds = new Map(picture.nodes.map((node) => [node.icon, node])); // those of this picture
-  for (const node of kinds.values()) rows.push(html("li", {}, kindSample(node), html("b", {}, node.kind)));
+  const shapes = [...kinds.values()].map((node) => html("li", {}, kindSample(node), node.kind));
   const head = html("summary", {}, "Legend: what the signs mean");
-  const made = /** @type {HTMLDetailsElement} */ (html("details", { class: "legend" }, head, html("ul", {}, ...rows)));
+  const made = /** @type {HTMLDetailsElement} */ (html("details", { class: "legend" }, head, html("ul", {}, ...rows),
+    html("ul", { class: "kinds" }, ...shapes)));
   head.addEventListener("click", () => clicked(!made.open));
   return made;
 }
