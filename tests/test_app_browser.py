@@ -196,12 +196,12 @@ def test_who_goes_somewhere_stays_there(visit: Open, key: str) -> None:
 @browser_test
 def test_only_what_is_there_is_a_tab_stop_and_can_be_chosen(visit: Open) -> None:
     page = visit("?story=3_pin&step=1")
-    stops = page.locator(".node").evaluate_all(
+    stops = page.locator(".drawing .node").evaluate_all(
         "(nodes) => nodes.map((n) => { n.focus(); "
         "return [n.matches('.ghost, .absent'), n.getRootNode().activeElement === n]; })"
     )
     assert {tuple(stop) for stop in stops} == {(True, False), (False, True)}
-    node = page.locator(".node.live").first
+    node = page.locator(".drawing .node.live").first
     node.click()
     expect(node).to_have_attribute("aria-pressed", "true")
     node.click()

@@ -237,6 +237,9 @@ class BuildPage:
     # -- what is shown ---------------------------------------------------------------------------
 
     def _heading(self) -> str:
+        question = COUNTEREXAMPLE.fullmatch(self.scenario.title)
+        if question is not None:
+            return f"Counterexample to \u201c{question['title']}\u201d"
         own = self.scenario.scenario == UNTITLED and not self.scenario.title
         return "Build a scenario" if own else self.scenario.title or self.scenario.scenario
 
@@ -372,9 +375,8 @@ class BuildPage:
     def _how_many(self, after: str) -> str:
         count = len(self.choices)
         if self.in_flight:
-            return (
-                "A call is in flight: its next steps are single rules, which are not offered here."
-            )
+            others = f" Apart from them, {count} steps are possible." if count else ""
+            return f"A call is in flight: its next steps are single rules.{others}"
         if not count:
             return f"Nothing can happen{after}."
         return f"{count} steps are possible{after}."

@@ -432,7 +432,7 @@ class CheckPage:
             _section(
                 "verdict",
                 el("div", {"class": "row spread"}, title, self._take_home(verdict)),
-                _marked(look, image, verdict.headline()),
+                _marked(look, image, f"{verdict.headline()}, {_expected(verdict)}"),
                 _asked(verdict.sentence),
                 _marked("bad", "warning", bad.sentence) if bad else None,
             )
