@@ -106,10 +106,11 @@ class TracePlayer:
             if wanted == self._charts:
                 self._draw_chart()
 
-        if pn.state.curdoc is None or not pn.state.loaded:
+        document = pn.state.curdoc
+        if document is None or not pn.state.loaded:
             draw()
         else:
-            pn.state.add_periodic_callback(draw, period=CHART_MS, count=1)
+            document.add_timeout_callback(draw, CHART_MS)
 
     def _draw_chart(self) -> None:
         if self.trace is None or not self._counted():

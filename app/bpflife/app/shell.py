@@ -168,8 +168,10 @@ class Shell:
         page = self._page(address.page)
         page.open(address)
         self._turn_to(address.page)
-        unknown = ", ".join(f"`{name}`" for name in address.ignored)
-        self.notice(f"The address has parts that mean nothing here: {unknown}." if unknown else "")
+        self.moved()
+        if address.ignored:
+            unknown = ", ".join(f"`{name}`" for name in address.ignored)
+            self.notice(f"The address has parts that mean nothing here: {unknown}.")
 
     def moved(self) -> None:
         """The page shows something else: write its address."""
@@ -233,8 +235,8 @@ class Shell:
         if message.value == self.current or message.value not in TITLES:
             return
         if message.value in self.pages:  # it is as it was left
-            self.notice("")
             self._turn_to(message.value)
+            self.moved()
         else:
             self._try(Address(page=message.value))
 
@@ -247,7 +249,6 @@ class Shell:
             self.body[:] = self.views[name]
             self.pages[name].enter()
         self._navigation()
-        self._name()
 
     def _name(self) -> None:
         """Address and title of what is shown."""

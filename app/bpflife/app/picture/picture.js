@@ -570,7 +570,7 @@ function legend(picture, clicked) {
 function kindSample(node) {
   return svg("svg", { viewBox: "0 0 46 22", width: 46, height: 22, "aria-hidden": "true" },
     svg("g", { class: "node live", "data-hue": node.hue, transform: "translate(3,1)" },
-      svg("path", { class: "border", d: outline(node.shape, 40, 20) }),
+      svg("path", { class: "border", d: outline(node.shape, 40, node.shape === "drum" ? 17 : 20) }),
       svg("path", { class: "ornament", d: ornament(node.shape, 40) }),
       icon(node.icon, { transform: "translate(13,4) scale(.8)" })));
 }
