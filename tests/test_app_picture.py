@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from bpflife.app.picture.charts import counts_chart, update_chart
 from bpflife.app.picture.layout import LABEL_HEIGHT
 from bpflife.app.picture.picture import picture_data, rule_words, text_width
 from bpflife.model.catalogue import load_scenario, story_names
@@ -109,6 +112,19 @@ def test_rules_in_words() -> None:
     assert rule_words("prog_load#6", titles) == "load a program"
     assert rule_words("prog.3.done", titles) == "a program goes away, part 3"
     assert rule_words("mine.attach.5!0.1", titles) == "attach, part 5"
+
+
+def test_a_chart_takes_a_longer_trace_and_refuses_another_one() -> None:
+    longer, shorter = play(load_scenario("two_phase_load")), play(load_scenario("create"))
+    chart = counts_chart(shorter, 1)
+    assert update_chart(chart, longer, 2)
+    fresh = counts_chart(longer, 2)
+    assert chart.tags == fresh.tags
+    drawn: list[Any] = chart.renderers
+    wanted: list[Any] = fresh.renderers
+    for old, new in zip(drawn, wanted, strict=True):
+        assert str(old.data_source.data) == str(new.data_source.data)  # text: NaN is not itself
+    assert not update_chart(chart, shorter, 0)
 
 
 def test_wide_letters_get_room() -> None:

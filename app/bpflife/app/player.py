@@ -9,7 +9,7 @@ import panel as pn
 from bokeh.plotting import figure
 from panel.viewable import Viewable
 
-from bpflife.app.picture.charts import HEIGHT, counts_chart, move_chart
+from bpflife.app.picture.charts import HEIGHT, counts_chart, move_chart, update_chart
 from bpflife.app.picture.component import LifetimePicture
 from bpflife.app.session import batch
 from bpflife.app.sheet import Sheet, el
@@ -73,7 +73,7 @@ class TracePlayer:
         """Follow theme and width; the chart can't by itself, so it is made again."""
         self._dark, self._narrow = dark, narrow
         self.picture.theme = self.heading.theme = "dark" if dark else "light"
-        self._draw_chart()
+        self._draw_chart(anew=True)
 
     def _counted(self) -> bool:
         return (
@@ -112,10 +112,15 @@ class TracePlayer:
         else:
             document.add_timeout_callback(draw, CHART_MS)
 
-    def _draw_chart(self) -> None:
+    def _draw_chart(self, *, anew: bool = False) -> None:
         if self.trace is None or not self._counted():
             return
-        chart = counts_chart(self.trace, self.picture.step, dark=self._dark)
+        old, step = self.chart.object, self.picture.step
+        if old is not None and not anew and not self._narrow:
+            with batch():
+                if update_chart(old, self.trace, step, dark=self._dark):
+                    return
+        chart = counts_chart(self.trace, step, dark=self._dark)
         if self._narrow:
             _legend_below(chart)
         self.chart.object = chart

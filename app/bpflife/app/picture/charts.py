@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any, Final
 
-from bokeh.models.annotations import Legend, Span
+from bokeh.core.properties import value
+from bokeh.models.annotations import Legend, LegendItem, Span
 from bokeh.models.ranges import DataRange1d, Range1d
 from bokeh.models.sources import ColumnDataSource
 from bokeh.models.tickers import BasicTicker
@@ -65,13 +66,8 @@ def counts_chart(trace: Trace, step: int, *, dark: bool = False) -> figure:
         outline_line_color=None,
         min_border_top=12,
     )
-    items = []
-    used = {"map": 0, "program": 0}
-    for i, (name, kind) in enumerate(_objects(trace).items()):
-        hues = theme.maps if kind == "map" else theme.programs
-        items += _lines(chart, trace, name, i, hue=hues[used[kind] % len(hues)], page=theme.page)
-        used[kind] += 1
-    chart.add_layout(Legend(items=items, **_legend_look(theme)), "right")
+    chart.add_layout(Legend(items=[], **_legend_look(theme)), "right")
+    _add_lines(chart, trace, theme)
     now = Span(
         location=step, dimension="height", name=NOW, line_color=theme.now, line_width=9,
         line_alpha=0.18,
@@ -81,6 +77,24 @@ def counts_chart(trace: Trace, step: int, *, dark: bool = False) -> figure:
     chart.add_tools(hover)
     _axes(chart, theme)
     return chart
+
+
+def update_chart(chart: figure, trace: Trace, step: int, *, dark: bool = False) -> bool:
+    """Show another trace in the same figure: new numbers for the lines that are there, and lines
+    for new objects. False, and nothing is done, where it has not all the objects of the figure."""
+    objects = [f"{kind} {name}" for name, kind in _objects(trace).items()]
+    if objects[: len(chart.tags)] != chart.tags:
+        return False
+    series = {key: data for name in _objects(trace) for key, data in _series(trace, name)}
+    drawn: list[Any] = [line for line in chart.renderers if line.name]
+    if not all(line.name in series for line in drawn):
+        return False
+    for line in drawn:
+        line.data_source.data = _columns(line.name, series[line.name], _number(chart, line.name))
+    chart.x_range.update(end=len(trace.states) - 0.7)
+    _add_lines(chart, trace, DARK if dark else LIGHT)
+    move_chart(chart, step)
+    return True
 
 
 def move_chart(chart: figure, step: int) -> None:
@@ -100,10 +114,8 @@ def _objects(trace: Trace) -> dict[str, str]:
     return found
 
 
-def _lines(
-    chart: figure, trace: Trace, name: str, number: int, *, hue: str, page: str
-) -> list[tuple[str, list[Any]]]:
-    """The line of one object's refcnt and, for maps, of its usercnt, as legend items."""
+def _series(trace: Trace, name: str) -> list[tuple[str, list[int | float]]]:
+    """The counts of one object over the states: its refcnt and, for a map, its usercnt."""
     counts: dict[str, list[int | float]] = {"refcnt": [], "usercnt": []}
     for state in trace.states:
         thing = state.objects.get(name)
@@ -112,30 +124,62 @@ def _lines(
         user = thing.usercnt if thing and there else None
         counts["refcnt"].append(ref)
         counts["usercnt"].append(float("nan") if user is None else user)
+    return [
+        (f"{which} of {name}", values)
+        for which, values in counts.items()
+        if not all(isnan(value) for value in values)
+    ]
+
+
+def _number(chart: figure, key: str) -> int:
+    """Which object of the chart a series is about, from 0."""
+    names = [str(tag).partition(" ")[2] for tag in chart.tags]
+    return names.index(key.partition(" of ")[2])
+
+
+def _columns(key: str, values: list[int | float], number: int) -> dict[str, list[Any]]:
+    hollow = key.startswith("usercnt")
+    return {
+        "x": list(range(len(values))),
+        "y": [value + OFFSET * (number - 0.5 * hollow) for value in values],
+        "count": values,
+        "what": [visible(key)] * len(values),
+    }
+
+
+def _add_lines(chart: figure, trace: Trace, theme: _Theme) -> None:
+    """Lines for the objects that the chart does not have yet; its tags say which it has."""
+    used = {kind: sum(str(tag).startswith(kind) for tag in chart.tags) for kind in SHOWN}
     items = []
-    for which, values in counts.items():
-        if all(isnan(value) for value in values):
-            continue
-        hollow = which == "usercnt"
-        source = ColumnDataSource(
-            {
-                "x": list(range(len(values))),
-                "y": [value + OFFSET * (number - 0.5 * hollow) for value in values],
-                "count": values,
-                "what": [visible(f"{which} of {name}")] * len(values),
-            }
-        )
-        line = chart.step(
-            "x", "y", source=source, mode="after", line_color=hue,
-            line_width=1.6 if hollow else 2.4,
-            line_dash=[4, 4] if hollow else DASHES[number % len(DASHES)],
-        )  # fmt: skip
-        dots = chart.scatter(
-            "x", "y", source=source, marker=MARKERS[number % len(MARKERS)], size=7,
-            line_color=hue, fill_color=page if hollow else hue,
-        )  # fmt: skip
-        items.append((f"{shorten(name, 18)} {which}", [line, dots]))
-    return items
+    for name, kind in list(_objects(trace).items())[len(chart.tags) :]:
+        hues = theme.maps if kind == "map" else theme.programs
+        hue = hues[used[kind] % len(hues)]
+        for key, values in _series(trace, name):
+            items.append(_line(chart, key, values, len(chart.tags), hue, theme.page))
+        used[kind] += 1
+        chart.tags = [*chart.tags, f"{kind} {name}"]
+    if items:
+        legend = chart.legend[0]
+        legend.items = [*legend.items, *items]
+
+
+def _line(
+    chart: figure, key: str, values: list[int | float], number: int, hue: str, page: str
+) -> LegendItem:
+    """One series as a line with markers."""
+    which, _, name = key.partition(" of ")
+    hollow = which == "usercnt"
+    source = ColumnDataSource(_columns(key, values, number))
+    line: Any = chart.step(
+        "x", "y", source=source, mode="after", line_color=hue, name=key,
+        line_width=1.6 if hollow else 2.4,
+        line_dash=[4, 4] if hollow else DASHES[number % len(DASHES)],
+    )  # fmt: skip
+    dots: Any = chart.scatter(
+        "x", "y", source=source, marker=MARKERS[number % len(MARKERS)], size=7,
+        line_color=hue, fill_color=page if hollow else hue,
+    )  # fmt: skip
+    return LegendItem(label=value(f"{shorten(name, 18)} {which}"), renderers=[line, dots])
 
 
 def _legend_look(theme: _Theme) -> dict[str, Any]:
