@@ -35,7 +35,7 @@ const SVG = "http://www.w3.org/2000/svg";
 const NARROW = 640; // px of the picture's own width: below, bar and words take less room
 const SMALLEST = 0.7; // scale below which a wide picture is drawn tall instead
 const PLAY_MS = 1900;
-const ROOMY = 900; // px of the picture's width from which on the legend is open at first
+const ROOMY = 1000; // px of the picture's width from which on the legend is open at first
 let instances = 0;
 
 /**
