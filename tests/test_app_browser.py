@@ -20,9 +20,11 @@ import pytest
 from playwright.sync_api import Browser, Locator, Page, WebSocketRoute, expect, sync_playwright
 
 from bpflife.app.jobs import Checks
+from bpflife.app.picture.standalone import standalone_html
 from bpflife.model.catalogue import load_card, load_scenario
 from bpflife.model.documents import Scenario, parse_document
 from bpflife.model.simulator import play
+from test_app_picture import state, trace
 
 SWITCHES = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
@@ -237,6 +239,20 @@ def test_building_on_from_a_story(visit: Open) -> None:
     page.wait_for_url(re.compile("admin:map_create,map=counts1"))
     page.go_back()
     expect(steps.get_by_role("button")).to_have_count(7)
+
+
+@browser_test
+def test_a_pointer_to_what_is_freed_is_drawn_and_called_dangling(browser: Browser) -> None:
+    page = browser.new_page()
+    page.set_content(standalone_html(trace(state(), state("freed"), violated=True)))
+    hook = page.locator(".edge", has=page.locator("title", has_text="cgroup1 runs prog1"))
+    expect(hook).to_have_class(re.compile("counted"))
+    page.get_by_role("button", name="Next step").click()
+    expect(hook).to_have_class(re.compile("dangling"))
+    expect(hook.locator("title")).to_have_text(re.compile("DANGLING: it keeps nothing alive"))
+    expect(page.locator(".drawing .node.violated")).to_have_count(2)
+    expect(page.locator(".legend")).to_contain_text("dangling")
+    page.close()
 
 
 # ---------------------------------------------------------------------------------------------
