@@ -17,7 +17,7 @@ from bpflife.model.simulator import Player
 PROCESSES = ("loader", "admin", "other")
 PATHS = ("one", "two")
 HOOKS = ("web", "db")
-RARE = ("exit", "kill", "cgroup_remove")  # else no scenario gets anywhere
+RARE = ("exit", "kill", "exec", "cgroup_remove")  # else no scenario gets anywhere
 
 
 def random_scenario(seed: int, cards: list[str], length: int) -> Scenario:
@@ -50,7 +50,7 @@ def _arguments(rng: random.Random, player: Player, spec: StepSpec, number: int) 
     for arg in spec.args:
         if arg.optional and rng.random() < 0.4:
             continue
-        if arg.kind not in ("newfd", "type"):
+        if arg.kind not in ("newfd", "newmapping"):
             args[arg.name] = _value(rng, player, arg, args.get("by", ""), number)
     if spec.api:
         args["api"] = spec.api
@@ -58,12 +58,18 @@ def _arguments(rng: random.Random, player: Player, spec: StepSpec, number: int) 
 
 
 def _value(rng: random.Random, player: Player, arg: Arg, by: str, number: int) -> Any:
-    fds = [label for owner, label in player.world.fds if owner == by] or ["none"]
+    own = [label for owner, label in player.world.fds if owner == by]
+    fds = [n for n in own if n[:1] != "@"] or ["none"]
     if arg.kind == "name":
         return rng.choice(HOOKS) if arg.name == "target" else f"{arg.name}{number}"
     if arg.kind == "maps":
         return rng.choices(fds, k=rng.randrange(3)) if fds != ["none"] else []
+    objects = [n for i, n in player.world.objects.items() if " " not in n]
     table = {
-        "fd": fds, "path": PATHS, "target": HOOKS, "process": PROCESSES, "cpu": ("cpu0", "cpu1"),
+        "fd": fds, "number": fds, "path": PATHS, "target": HOOKS, "process": PROCESSES,
+        "cpu": ("cpu0", "cpu1"), "flag": (True, False), "key": (0, 1, 2),
+        "theirs": sorted({n for _, n in player.world.fds if n[:1] != "@"}) or ["none"],
+        "mapping": [n[1:] for n in own if n[:1] == "@"] or ["none"],
+        "object": objects or ["none"], "child": [f"child{number}"], "type": arg.words,
     }  # fmt: skip
     return rng.choice(list(table[arg.kind]))

@@ -19,7 +19,7 @@ from bpflife.model.catalogue import card_names, load_card
 from bpflife.model.concrete import Blocked, Cells, ConcreteView, Scope
 from bpflife.model.rules import Rule
 from bpflife.model.state import Broken
-from bpflife.model.system import System
+from bpflife.model.system import CORE, PARTS, System
 from bpflife.model.values import BOOL, ENTITIES, OBJ, Sort
 from bpflife.proofs.bounded import BoundedView, Layout
 from bpflife.proofs.induction import Induction
@@ -29,7 +29,9 @@ from groups import grouped
 from walks import Walk
 
 SAMPLES = 4  # states per rule, half of them broken copies
-SCOPE = {**LARGER, "maps": 2, "files": 4, "descriptors": 3}
+SCOPE = {
+    **LARGER, "maps": 2, "files": 4, "descriptors": 3, "sockets": 2, "messages": 1, "BTFs": 1
+}  # fmt: skip
 Sample = tuple[Rule, dict[str, int], Cells]
 
 
@@ -38,10 +40,11 @@ def samples(card: str) -> tuple[System, Scope, dict[str, list[Sample]]]:
     """For every rule of a card's system some states to run it on; where it fires, if possible.
 
     A second card is beside it, so that there are two types of programs and of hooks. Linux's own
-    rules are sampled with the first good card only: they are the same everywhere.
+    rules, of all its parts, are sampled with the first good card only.
     """
     other = "cgroup_legacy" if card == "perf_event" else "perf_event"
-    system = System([load_card(card), load_card(other)])
+    parts = PARTS if card == "cgroup_legacy" else CORE
+    system = System([load_card(card), load_card(other)], parts)
     rules = [r for r in system.all_rules().values() if not r.noop]
     walk = Walk(system, rules, SCOPE, seed=7)
     wanted = [r for r in rules if r.op.startswith(f"{card}.") or card == "cgroup_legacy"]

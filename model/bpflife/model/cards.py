@@ -2,7 +2,8 @@
 
 A card names the hook's target (what keeps it, how it comes and goes), the program type, and the
 operations attach, detach and replace plus the target's death, each as a list of kernel steps in
-the vocabulary of `steps.py`. `linux.yaml` holds the system calls without a hook in the same form.
+the vocabulary of `vocabulary/`. The files of `linux/` hold the system calls without a hook in the
+same form.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pydantic import Field, field_validator
 from .documents import Document, Line, Name, Text
 
 Steps = Annotated[list[Any], Field(min_length=1, max_length=40)]
-ArgKind = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,29}$|^KIND$")]
+ArgKind = Annotated[str, Field(pattern=r"^[a-z][a-z_|]{0,29}$|^KIND$")]
 
 
 class Operation(Document):
@@ -22,13 +23,19 @@ class Operation(Document):
 
     `args`: argument -> a kind of object (the argument is a descriptor of one; for a target that
     a directory holds, its name), `fd`, `path` or `maps`. `makes`: the argument that names the new
-    object. `sentence` and `call` may use `{actor}`, every argument, and every register.
+    object, or several. `sentence` and `call` may use `{actor}`, every argument, and every register.
+    `does`: the step of scenarios that this is one variant of (with its own arguments). `types`:
+    what its `type` may be, the usual one first. `never`: argument -> a kind of object that
+    scenarios don't pass there (README: what the model leaves out).
     """
 
     title: Line
     sentence: Line
     args: dict[Name, ArgKind] = {}
-    makes: Name | None = None
+    makes: Name | list[Name] = []
+    does: Name | None = None
+    types: list[Name] = []
+    never: dict[Name, Name] = {}
     call: Line = ""
     kernel: dict[str, Any] = Field(default={}, description="what the kernel runner calls")
     cite: list[Line] = []
@@ -40,6 +47,11 @@ class Operation(Document):
         for number, step in enumerate(steps, 1):
             check_step(step, number)
         return steps
+
+    @property
+    def made(self) -> list[str]:
+        """The arguments that name new objects, in the order in which they are born."""
+        return [self.makes] if isinstance(self.makes, str) else list(self.makes)
 
     @field_validator("args")
     @classmethod
@@ -140,8 +152,8 @@ class Release(Document):
 
 
 class Linux(Document):
-    """linux.yaml: the system calls, the targets' life, the release paths."""
+    """A file of linux/: system calls, the targets' life, release paths."""
 
-    operations: dict[Name, Operation]
-    targets: dict[Literal["directory", "file"], HowMade]
-    release: dict[Name, Release]
+    operations: dict[Name, Operation] = {}
+    targets: dict[Literal["directory", "file"], HowMade] = {}
+    release: dict[Name, Release] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from .cards import AttachCard
 from .documents import InputError, Scenario, parse_document, read_text
 from .properties import CATALOGUE
-from .system import System
+from .system import PARTS, System
 
 
 def _folder(name: str) -> Traversable:
@@ -76,12 +76,12 @@ def load_scenario(name: str) -> Scenario:
 
 @functools.lru_cache(maxsize=64)
 def _system(names: tuple[str, ...]) -> System:
-    return System([load_card(n) for n in names])
+    return System([load_card(n) for n in names], PARTS)
 
 
 def system_for(cards: list[str]) -> System:
-    """The system with these cards. InputError for an unknown one (a scenario names only shipped
-    cards: an address must not make the app read files)."""
+    """All of Linux with these cards: what scenarios are played on. InputError for an unknown one
+    (a scenario names only shipped cards: an address must not make the app read files)."""
     for name in cards:
         if name not in card_names():
             raise InputError(f"cards: no card `{name}`; there are {', '.join(card_names())}")

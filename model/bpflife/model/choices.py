@@ -19,6 +19,7 @@ from .state import Broken
 from .values import FD, LIFE, RUN
 from .world import FIRST_FD, World
 
+OFFERED_KEYS = (0, 1)  # of a map's elements
 MAX_OFFERED = 4  # living processes; who has as many is offered no new one
 
 
@@ -103,8 +104,8 @@ def _arguments(p: Player, spec: StepSpec, by: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{"api": spec.api}] if spec.api else [{}]
     for arg in spec.args:
         if arg.optional and arg.kind != "maps":
-            if arg.kind == "type" and len(p.system.types.names) > 1:
-                rows = [{**r, "type": t} for r in rows for t in p.system.types.names]
+            if arg.kind == "type" and len(arg.words) > 1:
+                rows = [{**r, "type": t} for r in rows for t in arg.words]
             continue
         rows = [{**r, arg.name: v} for r in rows for v in _values(p, arg, by)]
     return rows
@@ -114,17 +115,28 @@ def _values(p: Player, arg: Arg, by: str) -> list[Any]:
     world = p.world
     mine = [
         label for (owner, label), n in world.fds.items()
-        if owner == by and n and world.get(s.FD_SLOT, world.process(by), n)
+        if owner == by and n and label[:1] != "@" and world.get(s.FD_SLOT, world.process(by), n)
     ] if by in world.procs else []  # fmt: skip
     if arg.kind == "name":
         stem = {"map": "counts", "prog": "filter"}.get(arg.name, "hook")
         taken = set(world.objects.values())
         return [next(f"{stem}{n}" for n in range(1, 99) if f"{stem}{n}" not in taken)]
     if arg.kind == "fd":
-        return mine
+        return [m for m in mine if not arg.of or _behind(world, by, m) == arg.of]
     if arg.kind == "maps":
-        maps = [m for m in mine if _is_map(world, by, m)]
+        maps = [m for m in mine if _behind(world, by, m) == "map"]
         return [[], *[[m] for m in maps], *([maps] if len(maps) > 1 else [])]
+    if arg.kind in ("number", "theirs", "mapping"):
+        return _labels(world, by, arg.kind)
+    if arg.kind == "key":
+        return list(OFFERED_KEYS)
+    if arg.kind == "child":
+        return [next(n for n in _children(by) if n not in world.procs)]
+    if arg.kind == "process":
+        return [n for n in world.procs if n != by]
+    if arg.kind == "object":
+        kinds = arg.of.split("|")
+        return [n for i, n in world.objects.items() if world.scope.kinds[i - 1] in kinds]
     if arg.kind == "path":
         new = next(f"pin{n}" for n in range(1, 99) if f"pin{n}" not in world.paths)
         return [*world.paths, new]
@@ -136,10 +148,24 @@ def _values(p: Player, arg: Arg, by: str) -> list[Any]:
     ]
 
 
-def _is_map(world: World, by: str, label: str) -> bool:
+def _behind(world: World, by: str, label: str) -> str:
+    """The kind of object behind a descriptor."""
     file = world.get(s.FD_SLOT, world.process(by), world.fds[(by, label)])
     o = world.get(s.FILE_OBJ, file)
-    return bool(o) and world.scope.kinds[o - 1] == "map"
+    return world.scope.kinds[o - 1] if o else ""
+
+
+def _labels(world: World, by: str, kind: str) -> list[str]:
+    """Names of one's own descriptors, of one's mappings, or of what others have."""
+    if kind == "theirs":
+        return sorted({n for p, n in world.fds if p != by and n[:1] != "@"})
+    own = [n for (p, n), number in world.fds.items() if p == by and number]
+    return [n.removeprefix("@") for n in own if (n[:1] == "@") == (kind == "mapping")]
+
+
+def _children(by: str) -> Iterator[str]:
+    """Names for children."""
+    yield from (f"{by}-child{n or ''}" for n in itertools.count())
 
 
 def _events(p: Player) -> list[Choice]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .state import FD_SLOT, PROC_OF, Broken, Family, View
+from .state import FD_SLOT, PROC_OF, VMA, Broken, Family, View
 from .values import BOOL, FD, IDX, NONE, OBJ, TASK, Sort, Value
 
 Cells = dict[tuple[object, ...], int]
@@ -39,7 +39,7 @@ class Scope:
         if sort == TASK:
             return range(1, len(self.table) + 1)
         if sort == BOOL:
-            return (0, 1)
+            return (False, True)
         if sort.names:
             return range(len(sort.names))
         return range(1, self.sizes.get(sort, 0) + 1)
@@ -66,7 +66,8 @@ class ConcreteView(View):
     def __init__(self, scope: Scope, cells: Cells) -> None:
         self.scope, self.cells = scope, cells
         self.updates: Cells = {}
-        self.seen: dict[str, int] = {}  # last object put into each local, last descriptor given
+        self.seen: dict[str, int] = {}  # last object put into each local
+        self.given: list[tuple[str, int, int]] = []  # family, process, number: slots that filled
 
     def commit(self) -> Cells:
         """The state after the rule."""
@@ -87,8 +88,8 @@ class ConcreteView(View):
             self.updates[(family.name, *args)] = int(value)
             if value and family.slot:
                 self.seen[family.name] = int(value)
-                if family == FD_SLOT:
-                    self.seen["fd number"] = args[1]
+                if family in (FD_SLOT, VMA):
+                    self.given.append((family.name, args[0], args[1]))
 
     def each(self, family: Family, new: Callable[..., Value]) -> None:
         rows: list[tuple[int, ...]] = [()]

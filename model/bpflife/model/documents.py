@@ -153,6 +153,7 @@ class Settled(Document):
 
     maps: dict[str, tuple[int, int]] = Field(default={}, description="name -> refcnt, usercnt")
     progs: dict[str, int] = Field(default={}, description="name -> refcnt")
+    btfs: dict[str, int] = Field(default={}, description="name -> refcnt")
     fds: dict[str, dict[str, tuple[str, str, int]]] = Field(
         default={}, description="process -> descriptor number -> kind, object, file refcnt"
     )

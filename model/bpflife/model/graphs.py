@@ -151,7 +151,7 @@ def _check_arguments(steps: Sequence[Step]) -> None:
     the first reading found is in a local, and a second one could find something else."""
     seen: set[str] = set()
     for step in steps:
-        for p in step.params:
+        for p in step.params if step.turns or not step.loop else ():
             if p.name in seen:
                 raise StepError(f"`{p.name}` is read twice: keep what it leads to in a local")
             seen.add(p.name)

@@ -1,18 +1,22 @@
 """The scenario language: every step with its arguments, actor and the system call it stands for.
 
-Derived from the operations of a system (linux.yaml and the cards), so nothing is listed twice.
+Derived from the operations of a system (linux/ and the cards), so nothing is listed twice.
 `bpflife list steps` prints these; the simulator, the address bar and the builder read them.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from .cards import Operation
 from .documents import InputError, Scenario, Step
+from .graphs import Graph
+from .state import MAP_TYPE
 from .system import System
+from .values import BOOL
 
 BPFFS = "/sys/fs/bpf/"
 WORD = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -22,13 +26,26 @@ PIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
 @dataclass(frozen=True)
 class Arg:
     """An argument of a step. `kind`: "name" (of a new object), "fd" (a descriptor, by the name
-    that it was given), "target" (a hook target, by name; of the kind `of`, if said), "path",
-    "maps", "type", "process", "cpu", "rule" or "any"."""
+    that it was given), "newfd" (a name for the one that the call returns), "number" (the number
+    behind such a name, open or not), "theirs" (a descriptor of another process), "mapping",
+    "newmapping", "target" (a hook target, by name), "object" (any object, by name), "path",
+    "maps" (a list of descriptors), "type", "flag" (true or false), "key" (0 to 7), "process",
+    "child" (a name for a new process), "cpu" or "rule". `of`: the kinds of object that it may
+    be, `a|b`; `words`: the values of a type, the usual one first."""
 
     name: str
     kind: str
     optional: bool = False
     of: str = ""
+    words: tuple[str, ...] = ()
+
+    def usage(self) -> str:
+        """`name: kind`, in brackets when it may be left out."""
+        kind = "|".join(self.words) or {"newfd": "name", "newmapping": "name"}.get(
+            self.kind, self.kind
+        )
+        text = f"{self.name}: {kind}"
+        return f"[{text}]" if self.optional else text
 
 
 @dataclass(frozen=True)
@@ -47,8 +64,7 @@ class StepSpec:
         """`do: attach, by: PROCESS, to: ...` in one line."""
         parts = [f"do: {self.do}"]
         parts += ["by: PROCESS"] if self.actor == "process" else []
-        for a in self.args:
-            parts.append(f"[{a.name}: {a.kind}]" if a.optional else f"{a.name}: {a.kind}")
+        parts += [a.usage() for a in self.args]
         return ", ".join(parts)
 
 
@@ -63,23 +79,49 @@ WORLD = (
 )  # fmt: skip
 
 
+MAX_KEY = 7  # elements that a map of the model has, from 0
+PLAIN = ("path", "number", "theirs", "child", "mapping", "process", "key", "object", "flag")
+
+
 def _arg(name: str, kind: str, system: System) -> Arg:
-    if kind in ("fd", "path", "maps"):
-        return Arg(name, kind, optional=kind == "maps")
+    if kind in PLAIN:
+        return Arg(name, kind)
+    if "|" in kind:
+        return Arg(name, "object", of=kind)
+    if kind == "maps":
+        return Arg(name, kind, optional=True)
     if kind in system.targets and system.targets[kind].target.held_by == "directory":
         return Arg(name, "target", of=kind)
-    return Arg(name, "fd")
+    return Arg(name, "fd", of="" if kind == "fd" else kind)
 
 
-def _spec(do: str, full: str, op: Operation, system: System, api: str = "") -> StepSpec:
-    args = [Arg(op.makes, "name")] if op.makes else []
+def _from_graph(graph: Graph, op: Operation, system: System) -> list[Arg]:
+    """The arguments that stand in the steps only: types, flags, names for what a call returns."""
+    found: dict[str, Arg] = {}
+    for edge in graph.edges:
+        for p in edge.step.params:
+            if p.name == "type":
+                found["type"] = Arg("type", "type", True, words=system.types.names)
+            elif p.sort == MAP_TYPE:
+                found["type"] = Arg("type", "type", True, words=tuple(op.types))
+            elif p.sort == BOOL:
+                found[p.name] = Arg(p.name, "flag", True)
+    args = list(found.values())
+    if len(op.made) > 1:
+        return args
+    given = [e.step.gives for e in graph.edges if e.failed is None and e.step.gives]
+    if "descriptor" in given:
+        args.append(Arg("as" if "fd" in op.args else "fd", "newfd", True))
+    if "mapping" in given:
+        args.append(Arg("as", "newmapping", True))
+    return args
+
+
+def _spec(full: str, op: Operation, system: System, api: str = "", do: str = "") -> StepSpec:
+    args = [Arg(name, "name") for name in op.made]
     args += [_arg(n, k, system) for n, k in op.args.items()]
-    steps = [s if isinstance(s, str) else next(iter(s)) for s in op.steps]
-    if any(s.startswith("create new prog") for s in steps):
-        args.append(Arg("type", "type", optional=True))
-    if any(s.startswith("install ") for s in steps):
-        taken = any(a.name == "fd" for a in args)
-        args.append(Arg("as" if taken else "fd", "newfd", optional=True))
+    args += _from_graph(system.graphs[full], op, system)
+    do = do or op.does or full.rpartition(".")[2] or full
     return StepSpec(do, full, tuple(args), "process", op.title, op.call, api)
 
 
@@ -88,10 +130,10 @@ def specs(system: System) -> list[StepSpec]:
     found = []
     for full, op in system.operations.items():
         api, _, short = full.rpartition(".")
-        found.append(_spec(short or full, full, op, system, api))
+        found.append(_spec(full, op, system, api))
         card = system.cards.get(api)
         if card and short == "attach" and card.operations.replace == "attach":
-            found.append(_spec("replace", full, op, system, api))
+            found.append(_spec(full, op, system, api, "replace"))
     hooks = bool(system.targets)  # without a hook no event runs anything
     return [*found, *(w for w in WORLD if hooks or w.actor != "cpu")]
 
@@ -112,7 +154,7 @@ class Language:
             raise InputError(f"{where}: do: no step `{step.do}`{hint}; there are: {known}")
         if found[0].api:
             found = self._by_api(found, step, where)
-        spec = found[0]
+        spec = _variant(found, step)
         if spec.actor == "process" and step.by is None:
             raise InputError(f"{where}: by: who does it? name a process (by: loader)")
         if spec.actor != "process" and step.by is not None:
@@ -147,6 +189,17 @@ class Language:
                 raise InputError(f"{where}: {a.name}: this field is missing; {spec.usage()}")
 
 
+def _variant(found: list[StepSpec], step: Step) -> StepSpec:
+    """Of the variants of a step the one that takes just these arguments; else the first."""
+    given = set(step.args)
+
+    def takes(spec: StepSpec) -> bool:
+        wanted = {a.name for a in spec.args if not a.optional}
+        return wanted <= given <= {a.name for a in spec.args} | {"api"}
+
+    return next((spec for spec in found if takes(spec)), found[0])
+
+
 def check_value(arg: Arg, value: Any, where: str) -> None:
     """The shape of one argument; InputError says what it should be."""
     if arg.kind == "maps":
@@ -155,6 +208,14 @@ def check_value(arg: Arg, value: Any, where: str) -> None:
         )  # fmt: skip
         if not fine:
             raise InputError(f"{where}: {arg.name}: a list of at most 16 descriptors, [m1, m2]")
+        return
+    if arg.kind == "flag":
+        if not isinstance(value, bool):
+            raise InputError(f"{where}: {arg.name}: true or false")
+        return
+    if arg.kind == "key":
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_KEY:
+            raise InputError(f"{where}: {arg.name}: a number from 0 to {MAX_KEY}")
         return
     if arg.kind == "path":
         if not isinstance(value, str) or not PIN_NAME.fullmatch(value.removeprefix(BPFFS)):
@@ -174,13 +235,46 @@ def where(scenario: Scenario, number: int) -> str:
     return f"{scenario.scenario}: step {number + 1}"
 
 
-def new_label(spec: StepSpec, step: Step) -> str:
-    """The scenario's name for the descriptor that a step returns: as it says, else the new
-    object's name, the path's, or the old descriptor's with a 2; "" when it returns none."""
+def new_labels(spec: StepSpec, step: Step) -> list[str]:
+    """The scenario's names for the descriptors that a step returns, in order: as it says, else the
+    new object's name, the path's, the found object's, or the old descriptor's with a 2."""
+    names = [str(step.args[a.name]) for a in spec.args if a.kind == "name"]
+    if len(names) > 1:
+        return names
     arg = next((a for a in spec.args if a.kind == "newfd"), None)
-    if arg is None:
-        return ""
+    return [_label(arg, step, names)] if arg else []
+
+
+def new_mapping(spec: StepSpec, step: Step) -> str:
+    """The scenario's name for the mapping that a step makes; "" when it makes none."""
+    arg = next((a for a in spec.args if a.kind == "newmapping"), None)
+    return _label(arg, step, []) if arg else ""
+
+
+def bind(
+    spec: StepSpec,
+    step: Step,
+    names: dict[tuple[str, str], int],
+    numbers: Sequence[int],
+    closed: int,
+) -> None:
+    """The scenario's names for what a call returned. `names`: (process, name) -> number, where a
+    mapping's name starts with `@`; `closed` stands for a number that was never given."""
+    by = step.by or ""
+    labels = [*new_labels(spec, step), *(f"@{m}" for m in [new_mapping(spec, step)] if m)]
+    for n, label in enumerate(labels):
+        if n < len(numbers):
+            names[(by, label)] = numbers[n]
+        else:
+            names.setdefault((by, label), closed)
+    child = next((str(step.args[a.name]) for a in spec.args if a.kind == "child"), "")
+    if child:
+        names |= {(child, label): n for (p, label), n in names.items() if p == by}
+
+
+def _label(arg: Arg, step: Step, names: list[str]) -> str:
     said = step.args.get(arg.name)
-    name = next((step.args[a.name] for a in spec.args if a.kind == "name"), None)
     path = str(step.args.get("path", "")).removeprefix(BPFFS)
-    return str(said or name or path or f"{step.args.get('fd')}2").lower()
+    known = step.args.get("object") or step.args.get("their_fd") or step.args.get("over")
+    other = f"{step.args.get('fd')}2" if "fd" in step.args else known
+    return str(said or (names[0] if names else "") or path or other).lower()

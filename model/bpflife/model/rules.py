@@ -23,6 +23,7 @@ from .steps import Env, Param
 from .values import (
     CPU,
     FD,
+    IDX,
     LIFE,
     NONE,
     OBJ,
@@ -234,7 +235,10 @@ def _path_rule(
 
 
 def world_rules(
-    entry: s.Family, first: Sequence[tuple[str, int]], targets: Sequence[str]
+    entry: s.Family,
+    first: Sequence[tuple[str, int]],
+    targets: Sequence[str],
+    parts: Sequence[str] = ("core",),
 ) -> list[Rule]:
     """A process is killed, closes its descriptors, is gone; an event enters and leaves."""
 
@@ -261,7 +265,31 @@ def world_rules(
         k.when(eq(k.get(s.RUN_OF, p), RUN.exiting))
         k.when(calls_done(k, p))
         k.when(k.all(FD, lambda n: eq(k.get(s.FD_SLOT, p, n), NONE)))
+        if "processes" in parts:
+            k.when(k.all(IDX, lambda i: eq(k.get(s.VMA, p, i), NONE)))
         k.set(s.RUN_OF, (p,), RUN.exited)
+
+    def exit_unmap(k: View, e: Env) -> None:
+        p, i = e["p"], e["i"]
+        k.when(eq(k.get(s.RUN_OF, p), RUN.exiting))
+        k.when(calls_done(k, p))
+        k.when(ne(k.get(s.VMA, p, i), NONE))
+        k.drop(k.get(s.VMA, p, i), first)
+        k.set(s.VMA, (p, i), NONE)
+
+    def flush(k: View, e: Env) -> None:
+        array, i = e["array"], e["i"]
+        k.when(ne(k.get(s.FLUSH, array), NONE))
+        k.when(ne(k.get(s.ELEM, array, i), NONE))
+        k.drop(k.get(s.ELEM, array, i), first)
+        k.set(s.ELEM, (array, i), NONE)
+
+    def flushed(k: View, e: Env) -> None:
+        array = e["array"]
+        k.when(ne(k.get(s.FLUSH, array), NONE))
+        k.when(k.all(IDX, lambda i: eq(k.get(s.ELEM, array, i), NONE)))
+        k.drop(array, first)
+        k.set(s.FLUSH, (array,), NONE)
 
     def enter(k: View, e: Env) -> None:
         c, t = e["c"], e["hook"]
@@ -290,5 +318,18 @@ def world_rules(
          "an event: {c} runs what is attached to {hook}; a running program has no count for it"),
         ("leave", (cpu,), leave, True, "cpu", "{c} leaves the program"),
     ]  # fmt: skip
-    kept = rows if targets else rows[:3]
+    i, array = Param("i", IDX), Param("array", OBJ, "map")
+    more: dict[str, list[tuple[str, tuple[Param, ...], Any, bool, str, str]]] = {
+        "processes": [
+            ("exit_unmap", (p, i), exit_unmap, True, "kernel",
+             "the kernel takes a mapping of {p} away: the open file loses one reference"),
+        ],
+        "maps": [
+            ("flush", (array, i), flush, True, "kernel",
+             "{array} has no user any more: a work item drops the program in one of its elements"),
+            ("flushed", (array,), flushed, True, "kernel",
+             "the work item has emptied {array} and lets go of it"),
+        ],
+    }  # fmt: skip
+    kept = (rows if targets else rows[:3]) + [r for part in parts for r in more.get(part, [])]
     return [Rule(n, ps, b, "world", a, w, n, i) for n, ps, b, i, a, w in kept]

@@ -9,7 +9,7 @@ internal can fire.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ from . import state as s
 from .catalogue import system_for
 from .concrete import LIMIT, Blocked
 from .documents import InputError, Scenario, Step, Trace, TraceStep, Violation
-from .language import BPFFS, WORD, Arg, Language, StepSpec, check_value, new_label, where
+from .language import BPFFS, WORD, Arg, Language, StepSpec, bind, check_value, new_labels, where
 from .rules import Rule
 from .state import Broken
 from .steps import Param
@@ -95,10 +95,10 @@ class Player:
         """Let internal work run until none is left. Readers stay inside unless told."""
         rules = [r for r in self.internal if readers or r.actor != "cpu"]
         for _ in range(MAX_INTERNAL):
-            ready = self.world.enabled(rules)
-            if not ready:
+            ready = next(self.world.enabled(rules), None)
+            if ready is None:
                 return
-            rule, env = ready[0]
+            rule, env = ready
             self.record(rule, env, self.world.fire(rule, env), "", None)
         raise InputError(f"internal work does not end ({rule.name} again and again)")
 
@@ -110,10 +110,12 @@ class Player:
         me = world.first_task(step.by)
         if world.get(s.RUN_OF, world.get(s.PROC_OF, me)) in (RUN.exiting, RUN.exited):
             raise InputError(f"{at}: by: process {step.by} has exited")
-        wanted = self._new_name(spec, step, at)
-        env: dict[str, Any] = {"me": me, "type": self._type(step, at)}
+        wanted = self._new_names(spec, step, at)
+        env: dict[str, Any] = {"me": me}
         for arg in spec.args:
-            if arg.kind not in ("name", "newfd", "type"):
+            if arg.kind == "type":
+                self._type(arg, step, env, at)
+            elif arg.kind not in ("name", "newfd", "newmapping"):
                 env[arg.name] = self._value(arg, step, at)
         try:
             outcome = world.call(self.system.graphs[spec.rule], env)
@@ -121,7 +123,8 @@ class Player:
             if world.scope.sizes.get(FD, 0) >= LIMIT:
                 raise InputError(f"{at}: the model has at most {LIMIT} descriptors") from None
             raise InputError(f"{at}: {step.do} has to wait here, and nothing will end it") from None
-        self._bind(spec, step, outcome)
+        given = [*outcome.numbers(me), *outcome.numbers(me, s.VMA)]
+        bind(spec, step, world.fds, [] if outcome.errno else given, 0)
         world.adopt(outcome, wanted)
         words = self._call_words(spec, step, outcome)
         sentence = fill(self.system.operations[spec.rule].sentence, words)
@@ -131,30 +134,49 @@ class Player:
         self._append(
             TraceStep(
                 rule=spec.rule, actor=step.by, args=args, sentence=sentence, say=step.say or "",
-                call=self._strace(spec, words, step, outcome), errno=outcome.errno,
+                call=self._strace(spec, words, step, outcome, given), errno=outcome.errno,
             )
         )  # fmt: skip
 
-    def _new_name(self, spec: StepSpec, step: Step, at: str) -> str:
-        arg = next((a for a in spec.args if a.kind == "name"), None)
-        name = str(step.args[arg.name]) if arg else ""
-        if name and (self.world.object_named(name) or name in self.world.procs):
-            raise InputError(f"{at}: {arg.name if arg else ''}: the name `{name}` is taken")
-        return name
+    def _new_names(self, spec: StepSpec, step: Step, at: str) -> list[str]:
+        names: list[str] = []
+        for arg in spec.args:
+            if arg.kind in ("name", "child"):
+                name = str(step.args[arg.name])
+                if self.world.object_named(name) or name in [*self.world.procs, *names]:
+                    raise InputError(f"{at}: {arg.name}: the name `{name}` is taken")
+                names += [name] if arg.kind == "name" else []
+        return names
 
-    def _type(self, step: Step, at: str) -> int:
-        names = self.system.types.names
-        wanted = step.args.get("type", names[0])
-        if wanted not in names:
-            raise InputError(f"{at}: type: one of {', '.join(names)} (the types of these cards)")
-        return names.index(str(wanted))
+    def _type(self, arg: Arg, step: Step, env: dict[str, Any], at: str) -> None:
+        """The type of a new map or program, into the parameter of the rule that it is."""
+        wanted = str(step.args.get(arg.name, arg.words[0]))
+        if wanted not in arg.words:
+            raise InputError(f"{at}: type: one of {', '.join(arg.words)}")
+        for param, sort in (("maptype", s.MAP_TYPE), ("type", self.system.types)):
+            if wanted in sort.names:
+                env[param] = sort.names.index(wanted)
 
     def _value(self, arg: Arg, step: Step, at: str) -> Any:
         value = step.args.get(arg.name, [])
         if arg.kind == "maps":
             return [self._fd(step, v, arg.name, at) for v in value]
         if arg.kind == "fd":
-            return self._fd(step, value, arg.name, at)
+            return self._allowed(arg, step, self._fd(step, value, arg.name, at), at)
+        if arg.kind == "number":
+            return self._number(step, value, arg.name, at)
+        if arg.kind == "theirs":
+            return self._fd(step, value, arg.name, at, str(step.args.get("process")))
+        if arg.kind == "mapping":
+            return self._fd(step, f"@{value}", arg.name, at)
+        if arg.kind == "flag":
+            return bool(value)
+        if arg.kind == "key":
+            return int(value) + 1
+        if arg.kind == "child":
+            return self.world.process(value)
+        if arg.kind == "object":
+            return self._object(arg, value, at)
         if arg.kind == "path":
             return self.world.path(value)
         if arg.kind == "cpu":
@@ -170,28 +192,48 @@ class Player:
             raise InputError(f"{at}: {arg.name}: no {what} `{value}` was made before")
         return n
 
-    def _fd(self, step: Step, name: str, field_: str, at: str) -> int:
-        key = (step.by or "", name)
-        if key not in self.world.fds:
-            known = sorted(n for p, n in self.world.fds if p == step.by)
+    def _fd(self, step: Step, name: str, field_: str, at: str, owner: str = "") -> int:
+        """The number behind a descriptor's name (0: the call that should have given it failed)."""
+        by = owner or step.by or ""
+        what = "mapping" if name.startswith("@") else "descriptor"
+        if (by, name) not in self.world.fds:
+            mark = name[:1] == "@"
+            own = [n for p, n in self.world.fds if p == by and (n[:1] == "@") == mark]
+            known = sorted(n.removeprefix("@") for n in own)
             hint = f"; it has had {', '.join(known)}" if known else "; it has had none"
-            raise InputError(f"{at}: {field_}: {step.by} has no descriptor `{name}`{hint}")
-        return self.world.fds[key]
+            raise InputError(f"{at}: {field_}: {by} has no {what} `{name.removeprefix('@')}`{hint}")
+        return self.world.fds[(by, name)]
+
+    def _number(self, step: Step, name: str, field_: str, at: str) -> int:
+        """A descriptor's number, whether it is open or not; it must have been given once."""
+        number = self._fd(step, name, field_, at)
+        if not number:
+            raise InputError(f"{at}: {field_}: `{name}` never got a number: its call failed")
+        return number
+
+    def _allowed(self, arg: Arg, step: Step, number: int, at: str) -> int:
+        """What the model leaves out is refused here, in words (README)."""
+        spec = self.language.spec(step, at)
+        kind = self.system.operations[spec.rule].never.get(arg.name)
+        process = self.world.process(step.by or "")
+        behind = self.world.get(s.FILE_OBJ, self.world.get(s.FD_SLOT, process, number))
+        if kind and behind and self.world.scope.kinds[behind - 1] == kind:
+            raise InputError(f"{at}: {arg.name}: the model does not {step.do} a {kind}")
+        return number
+
+    def _object(self, arg: Arg, name: str, at: str) -> int:
+        n = self.world.object_named(name)
+        if not n or self.world.scope.kinds[n - 1] not in arg.of.split("|"):
+            raise InputError(
+                f"{at}: {arg.name}: no {arg.of.replace('|', ', ')} `{name}` was made before"
+            )
+        return n
 
     def _cpu(self, name: str, at: str) -> int:
         cpus = {f"cpu{c - 1}": c for c in self.world.scope.domain(CPU)}
         if name not in cpus:
             raise InputError(f"{at}: cpu: one of {', '.join(cpus)}")
         return cpus[name]
-
-    def _bind(self, spec: StepSpec, step: Step, outcome: Outcome) -> None:
-        """The scenario's name for the descriptor that the call returned (0: it failed)."""
-        label = new_label(spec, step)
-        if not label or step.by is None:
-            return
-        number = 0 if outcome.errno else outcome.seen.get("fd number", 0)
-        if number or (step.by, label) not in self.world.fds:
-            self.world.fds[(step.by, label)] = number
 
     # -- words ---------------------------------------------------------------------------------
 
@@ -202,8 +244,9 @@ class Player:
             prefix, _, name = key.partition(".")
             if prefix in LOCALS:
                 words[name] = world.name(OBJ, n)
-        if "fd number" in outcome.seen:
-            words["fd"] = f"descriptor {outcome.seen['fd number'] + FIRST_FD - 1}"
+        numbers = outcome.numbers(world.process(step.by or ""))
+        if numbers:
+            words["fd"] = f"descriptor {numbers[-1] + FIRST_FD - 1}"
         for arg in spec.args:
             value = step.args.get(arg.name)
             if arg.kind == "fd" and value is not None:
@@ -212,16 +255,28 @@ class Player:
                 words[arg.name] = ", ".join(value or []) or "no map"
             elif arg.kind == "path":
                 words[arg.name] = BPFFS + str(value).removeprefix(BPFFS)
-            elif value is not None and arg.kind != "newfd":
+            elif arg.kind == "number":
+                words[arg.name] = self._fd_words(step, str(value))
+            elif arg.kind == "type":
+                words["type"] = self._type_words(arg, str(value or arg.words[0]))
+            elif value is not None and arg.kind not in ("newfd", "newmapping"):
                 words[arg.name] = str(value)
-        words["type"] = self.system.types.names[self._type(step, "")]
         return words
+
+    @staticmethod
+    def _type_words(arg: Arg, value: str) -> str:
+        """A type as the system call names it."""
+        maps = value in s.MAP_TYPE.names and value in arg.words
+        return f"BPF_{'MAP' if maps else 'PROG'}_TYPE_{value.upper()}"
 
     def _fd_words(self, step: Step, label: str) -> str:
         n = self.world.fds.get((step.by or "", label), 0)
         return f"descriptor {n + FIRST_FD - 1} ({label})" if n else f"descriptor -1 ({label})"
 
-    def _strace(self, spec: StepSpec, words: dict[str, str], step: Step, outcome: Outcome) -> str:
+    def _strace(
+        self, spec: StepSpec, words: dict[str, str], step: Step, outcome: Outcome,
+        given: Sequence[int],
+    ) -> str:  # fmt: skip
         if not spec.call:
             return ""
         numbers = {k: re.sub(r"descriptor (-?\d+).*", r"\1", v) for k, v in words.items()}
@@ -234,8 +289,8 @@ class Player:
         result = "0"
         if outcome.errno:
             result = f"-1 {outcome.errno}"
-        elif "fd number" in outcome.seen:
-            result = str(outcome.seen["fd number"] + FIRST_FD - 1)
+        elif (given and len(new_labels(spec, step)) == 1) or spec.do == "dup2":
+            result = str(given[-1] + FIRST_FD - 1)
         made = [str(step.args[a.name]) for a in spec.args if a.kind == "name"]
         numbers |= {"new": made[0]} if made else {}
         return f"{fill(spec.call, numbers)} = {result}"
@@ -313,7 +368,7 @@ class Player:
         world = self.world
         words = {p.name: self._word(p, env) for p in rule.params if p.name in env}
         held = self._locals(rule, env)
-        world.adopt(outcome, wanted)
+        world.adopt(outcome, [wanted] if wanted else [])
         for key, n in outcome.seen.items():
             prefix, _, name = key.partition(".")
             if prefix in LOCALS:
@@ -321,8 +376,10 @@ class Player:
             elif key == self.system.dir.name:
                 words.setdefault("target", world.name(OBJ, n))
         words = {**held, **words, "actor": words.get("me", "")}
-        if "fd number" in outcome.seen:
-            words["fd"] = world.name(FD, outcome.seen["fd number"])
+        caller = world.get(s.PROC_OF, env["me"]) if rule.actor == "task" and "me" in env else 0
+        numbers = outcome.numbers(caller)
+        if numbers:
+            words["fd"] = world.name(FD, numbers[-1])
         actor = self.actor(rule, env)
         self._append(
             TraceStep(

@@ -48,6 +48,7 @@ class Family:
     `counted`: every member holds a reference on the object it points at. `user`: it also counts
     for a map's usercnt. `owners`/`targets`: the kinds of object that its first argument and its
     value can be (empty: any). `rigid`: never changes (the kind of an object, a task's process).
+    `part`: of Linux; a system without that part has no such cells.
     """
 
     name: str
@@ -58,12 +59,17 @@ class Family:
     owners: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     rigid: bool = False
+    part: str = "core"
 
     @property
     def slot(self) -> bool:
         """True when the values are pointers to objects."""
         return self.range == OBJ and not self.rigid
 
+
+MAP_TYPE = Sort("map type", ("array", "hash", "prog_array", "array_of_maps", "hash_of_maps"))
+HOLDS_PROGS = (MAP_TYPE.prog_array,)
+HOLDS_MAPS = (MAP_TYPE.array_of_maps, MAP_TYPE.hash_of_maps)
 
 LIFE_OF = Family("life", (OBJ,), LIFE)
 REFCNT = Family("refcnt", (OBJ,), NAT)
@@ -74,6 +80,30 @@ FD_SLOT = Family("fd", (PROC, FD), OBJ, counted=True, targets=("file",))
 FILE_OBJ = Family("file_obj", (OBJ,), OBJ, counted=True, user=True, owners=("file",))
 USED = Family("used", (OBJ, IDX), OBJ, counted=True, owners=("prog",), targets=("map",))
 PIN = Family("pin", (PATH,), OBJ, counted=True, user=True, targets=("map", "prog"))
+CLOEXEC = Family("cloexec", (PROC, FD), BOOL, part="processes")  # closed by exec
+VMA = Family("vma", (PROC, IDX), OBJ, counted=True, targets=("file",), part="processes")
+CHILD = Family("on.child", (TASK,), PROC, part="processes")  # the process that a fork is making
+MMAPABLE = Family("mmapable", (OBJ,), BOOL, owners=("map",), part="processes")
+PEER = Family("peer", (OBJ,), OBJ, owners=("socket",), targets=("socket",), part="passing")
+SENT = Family(  # a message is held by the queue that it stands in
+    "sent", (OBJ,), OBJ, counted=True, owners=("message",), targets=("message",), part="passing"
+)
+QUEUE = Family("queue", (OBJ,), OBJ, owners=("message",), targets=("socket",), part="passing")
+CARGO = Family(
+    "cargo", (OBJ,), OBJ, counted=True, owners=("message",), targets=("file",), part="passing"
+)
+MTYPE = Family("mtype", (OBJ,), MAP_TYPE, owners=("map",), part="maps")
+ELEM = Family(
+    "elem", (OBJ, IDX), OBJ, counted=True, owners=("map",), targets=("prog", "map"), part="maps"
+)
+FLUSH = Family(  # the work item that empties a prog array holds the array until it has run
+    "flush", (OBJ,), OBJ, counted=True, owners=("map",), targets=("map",), part="maps"
+)
+OWNED = Family("owned", (OBJ,), BOOL, owners=("map",), part="maps")  # a prog array has its type
+INNER = Family("inner", (OBJ,), MAP_TYPE, owners=("map",), part="maps")
+BTF_OF = Family(
+    "btf", (OBJ,), OBJ, counted=True, owners=("map", "prog"), targets=("btf",), part="btf"
+)
 RUNNING = Family("running", (CPU,), OBJ, targets=("prog",))
 GP_OBJ = Family("gp", (OBJ, CPU), BOOL)
 GP_CALL = Family("call_gp", (TASK, CPU), BOOL)
@@ -86,6 +116,14 @@ PLACE = Sort("place")  # where a task is in its call; 0 is idle
 RELEASE_PLACE = Sort("release place")  # where a dying object is in its release path; 0 is none
 PC = Family("pc", (TASK,), PLACE)
 AT = Family("at", (OBJ,), RELEASE_PLACE)
+
+
+MORE = (  # the families of the parts of Linux beyond the core
+    *(CLOEXEC, VMA, CHILD, MMAPABLE),
+    *(PEER, SENT, QUEUE, CARGO),
+    *(MTYPE, ELEM, FLUSH, OWNED, INNER),
+    BTF_OF,
+)
 
 
 class Broken(Exception):

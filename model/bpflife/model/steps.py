@@ -25,11 +25,15 @@ from .values import (
     NONE,
     OBJ,
     And,
+    If,
     Not,
     Or,
     Sort,
     Value,
+    eq,
     ne,
+    one_of,
+    plus,
 )
 
 Env = Mapping[str, Value]
@@ -73,6 +77,8 @@ class Step:
     target: str = ""  # the kind of hook target that the call works on from here
     lock: int = 0
     loop: bool = False
+    gives: str = ""  # "descriptor" or "mapping": what the caller gets a name for
+    turns: str = ""  # of a loop: the argument that lists what each turn is about
     done: Guard | None = None  # of a loop: when it may end
     first: tuple[tuple[Guard, str], ...] = ()  # needed before anything else, waiting included
 
@@ -92,6 +98,8 @@ class Frame:
     first: Sequence[tuple[str, int]]
     registers: Mapping[str, Family]
     kinds: Sequence[str]  # that there are
+    targets: Sequence[str]  # those of them that are hooks
+    parts: frozenset[str]  # of Linux, that the system has
     entry: Family
     dir: Family
     ptype: Family
@@ -111,6 +119,19 @@ class Frame:
     def drop(self, k: View, o: Value, maybe: bool = False) -> None:
         """Decrement, with the start of the release path at zero."""
         k.drop(o, self.first, maybe)
+
+    def count_user(self, k: View, o: Value, n: int) -> None:
+        """usercnt +- 1. The last user of a prog array leaves it to a work item to empty it; until
+        that has run it holds the array, which may be in use by programs.
+        (bpf_map_put_uref, prog_array_map_clear: kernel/bpf/arraymap.c, 6.12)"""
+        before = k.get(s.USERCNT, o)
+        k.count_user(o, n)
+        if n > 0 or "maps" not in self.parts:
+            return
+        is_array = And(k.kind(o, "map"), one_of(k.get(s.MTYPE, o), s.HOLDS_PROGS))
+        now = And(is_array, k.same(before, 1), eq(k.get(s.FLUSH, o), NONE))
+        k.set(s.REFCNT, (o,), If(now, plus(k.get(s.REFCNT, o), 1), k.get(s.REFCNT, o)))
+        k.set(s.FLUSH, (o,), If(now, o, k.get(s.FLUSH, o)))
 
     def put(self, k: View, family: Family, args: tuple[Value, ...], what: str) -> None:
         """drop + clear of a slot that nobody else can read (a register, a dying owner's own)."""

@@ -5,7 +5,7 @@
     system.search_rules({"cgroup_legacy"})     # whole calls, and the card's also in micro-steps
 
 The order of assembly: kinds and families from the cards' targets, release graphs (what a dying
-object does), then one step graph for every operation of linux.yaml and of the cards.
+object does), then one step graph for every operation of linux/ and of the cards.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from typing import Any
 
 from . import state as s
 from .cards import AttachCard, Linux, Operation
@@ -24,35 +25,52 @@ from .rules import Rule, call_rules, micro_rules, world_rules
 from .state import Family
 from .steps import Frame, StepError
 from .values import OBJ, TASK, Sort
-from .vocabulary import registers_of
+from .vocabulary import part_of, registers_of
 
-BASE_KINDS = ("file", "map", "prog")
-ARG_KINDS = ("fd", "path", "maps", "map", "prog")
+CORE = ("core",)
+PARTS = ("core", "processes", "passing", "maps", "btf")  # of Linux: one file each in linux/
+KINDS = {"core": ("file", "map", "prog"), "passing": ("socket", "message"), "btf": ("btf",)}
+BY_FILE = ("map", "prog", "socket", "btf")  # kinds that an open file can be of
+ARG_KINDS = ("fd", "path", "maps", "map", "prog", "btf", "socket")
+WORLD_ARGS = ("number", "process", "theirs", "child", "mapping", "key", "object", "flag")
+TYPES = ("socket_filter", "cgroup_skb", "xdp", "kprobe")  # of programs, where no card says
 UNCOUNTED = {"reg": "ptr", "dying": "dyingptr"}  # locals of calls, of dying objects
 MAX_MAPS = 2  # maps per program in whole-call rules that a search explores
 
 
 @functools.cache
-def linux() -> Linux:
-    """linux.yaml, read once."""
-    text = resources.files(__package__).joinpath("linux.yaml").read_text("utf-8")
-    return parse_document(Linux, text, "linux.yaml")
+def linux(parts: tuple[str, ...] = PARTS) -> Linux:
+    """The files of linux/ as one document, read once."""
+    found: dict[str, dict[str, Any]] = {"operations": {}, "targets": {}, "release": {}}
+    for part in parts:
+        text = resources.files(__package__).joinpath(f"linux/{part}.yaml").read_text("utf-8")
+        one = parse_document(Linux, text, f"linux/{part}.yaml")
+        for field in found:
+            found[field] |= getattr(one, field)
+    return Linux.model_validate(found)
 
 
 class System:
     """Linux with the given cards.
+
+    `parts`: of Linux; the core is what a check of a card is about, scenarios have all of it.
 
     Attributes: `kinds` (names of object kinds), `families`, `graphs` (by operation),
     `releases` (by kind), `operations` (documents by name), `sizes` (of the two place sorts).
     Raises InputError when a card's steps can't be understood.
     """
 
-    def __init__(self, cards: Sequence[AttachCard]) -> None:
+    def __init__(self, cards: Sequence[AttachCard], parts: tuple[str, ...] = CORE) -> None:
+        self.parts = parts
+        self.linux = linux(parts)
         self.cards = {card.api: card for card in cards}
         _check_apart(cards)
         self.targets = {card.target.kind: card for card in cards}
-        self.kinds = (*BASE_KINDS, *self.targets)
+        base = [kind for part in parts for kind in KINDS.get(part, ())]
+        self.kinds = (*base, *self.targets)
         types = tuple(dict.fromkeys(c.program for c in cards)) or ("any",)
+        if "maps" in parts:
+            types = tuple(dict.fromkeys((*types, *TYPES))) if cards else TYPES
         self.types = Sort("program type", types)
         self._families()
         self.first: list[tuple[str, int]] = []
@@ -76,17 +94,19 @@ class System:
         hooks = tuple(self.targets)
         by_dir = tuple(k for k, c in self.targets.items() if c.target.held_by == "directory")
         by_file = tuple(k for k, c in self.targets.items() if c.target.held_by == "file")
-        held = ("map", "prog", *by_file)
+        held = (*(k for k in BY_FILE if k in self.kinds), *by_file)
         self.held_by_files = held
         self.entry = Family("entry", (OBJ,), OBJ, counted=True, owners=hooks, targets=("prog",))
         self.dir = Family("dir", (OBJ,), OBJ, counted=True, owners=by_dir, targets=by_dir)
-        self.ptype = Family("ptype", (OBJ,), self.types, owners=("prog",))
+        typed = ("prog", "map") if "maps" in self.parts else ("prog",)
+        self.ptype = Family("ptype", (OBJ,), self.types, owners=typed)
         fixed = [s.LIFE_OF, s.REFCNT, s.USERCNT, s.AT, s.RUN_OF, s.PC, s.PROC_OF, s.FD_SLOT]
         fixed += [s.FILE_OBJ, s.USED, s.PIN, self.ptype, s.TARGET]
         hooked = [self.entry, s.RUNNING, s.GP_CALL, s.LOCK, s.LOCK_SELF]
         if by_dir:
             hooked.append(self.dir)
         self.families: list[Family] = [*fixed, s.GP_OBJ, *(hooked if hooks else [s.RUNNING])]
+        self.families += [f for f in s.MORE if f.part in self.parts]
 
     def targets_of(self, family: Family) -> tuple[str, ...]:
         """The kinds that a slot family can point at."""
@@ -136,6 +156,8 @@ class System:
             args=args,
             first=self.first,  # filled below, read when rules run
             kinds=self.kinds,
+            targets=tuple(self.targets),
+            parts=frozenset(self.parts),
             registers=self._registers(steps, "reg" if task else "dying", sort),
             own=own,
             program_type=ptype,
@@ -145,25 +167,30 @@ class System:
         )
 
     def _releases(self) -> None:
-        plans = {kind: release.steps for kind, release in linux().release.items()}
+        plans = {kind: r.steps for kind, r in self.linux.release.items()}
         plans |= {kind: card.on_target_death for kind, card in self.targets.items()}
         base = 1
         for kind, steps in plans.items():
-            origin = self.targets[kind].api if kind in self.targets else "linux.yaml"
+            origin = self.targets[kind].api if kind in self.targets else "linux"
             graph = self._compile(kind, steps, {}, kind, base, f"{origin}: on_target_death", -1)
             self.releases[kind] = graph
             self.first.append((kind, base))
             base += graph.size
 
+    def _present(self, items: Iterable[Any]) -> list[Any]:
+        """The steps that are about parts of Linux which this system has."""
+        return [x for x in items if part_of(parse_step(x)[0]) in self.parts]
+
     def _compile(self, name: str, steps: Sequence[object], args: Mapping[str, str], own: str,
                  base: int, origin: str, ptype: int) -> Graph:  # fmt: skip
         try:
             for arg, kind in args.items():
-                if kind not in (*ARG_KINDS, *self.targets):
+                if kind not in (*ARG_KINDS, *WORLD_ARGS, *self.targets) and "|" not in kind:
                     known = ", ".join((*ARG_KINDS, *self.targets))
                     raise StepError(f"args.{arg}: no kind `{kind}`; there are {known}")
+            steps = self._present(steps)
             frame = self._frame(steps, args, own, ptype)
-            return compile_graph(name, frame, steps, base)  # type: ignore[arg-type]
+            return compile_graph(name, frame, steps, base)
         except StepError as e:
             raise InputError(f"{origin}: {e}") from None
 
@@ -173,11 +200,11 @@ class System:
         self.operations[name] = op
 
     def _base_operations(self) -> None:
-        for name, op in linux().operations.items():
-            self._add(name, op, f"linux.yaml: {name}")
+        for name, op in self.linux.operations.items():
+            self._add(name, op, f"linux: {name}")
 
     def _card_operations(self, card: AttachCard) -> None:
-        how = linux().targets[card.target.held_by]
+        how = self.linux.targets[card.target.held_by]
         makers = {card.target.made_by: how.make}
         if how.remove:
             makers[card.target.removed_by] = how.remove
@@ -185,7 +212,7 @@ class System:
             if name in self.graphs or name in self.kinds:
                 what = "a system call" if name in self.graphs else "a kind of object"
                 raise InputError(f"{card.api}: target: `{name}` is {what} already")
-            self._add(name, _for_kind(op, card.target.kind), f"linux.yaml: {name}")
+            self._add(name, _for_kind(op, card.target.kind), f"linux: {name}")
         for name, op in card.own_operations().items():
             full = f"{card.api}.{name}"
             wanted = self.types.names.index(card.program)
@@ -215,7 +242,7 @@ class System:
 
     def _own_rules(self) -> list[Rule]:
         releases = [r for g in self.releases.values() for r in micro_rules(g, "kernel")]
-        return releases + world_rules(self.entry, self.first, tuple(self.targets))
+        return releases + world_rules(self.entry, self.first, tuple(self.targets), self.parts)
 
     def steps_of(self, api: str, operation: str) -> set[str]:
         """The graph names that make up an operation of a card (`replace: attach` is attach)."""
@@ -226,7 +253,7 @@ class System:
 
     def fingerprint(self) -> str:
         """A hash of everything that the rules are made of (not of the Python of the steps)."""
-        parts = [linux().model_dump_json(by_alias=True)]
+        parts = [self.linux.model_dump_json(by_alias=True)]
         parts += [c.model_dump_json(by_alias=True) for c in self.cards.values()]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
@@ -254,7 +281,7 @@ def _check_names(system: System) -> None:
 
 
 def _for_kind(op: Operation, kind: str) -> Operation:
-    """The operation of linux.yaml with the target's kind written in."""
+    """The operation of linux/ with the target's kind written in."""
 
     def fill(x: object) -> object:
         if isinstance(x, str):

@@ -62,7 +62,7 @@ CPU = Sort("cpu")
 ENTITIES = (OBJ, TASK, PROC, FD, PATH, IDX, CPU)
 
 LIFE = Sort("life", ("unborn", "live", "dying", "freed"))
-RUN = Sort("run", ("unborn", "running", "exiting", "exited"))
+RUN = Sort("run", ("unborn", "running", "exiting", "exited", "starting"))
 
 NONE = 0  # of every entity sort; the views read it by the sort of the place where it stands
 

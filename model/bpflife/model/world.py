@@ -7,8 +7,9 @@ the comparison with the kernel).
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -19,9 +20,11 @@ from .graphs import IDLE, Edge, Graph, facts
 from .language import BPFFS
 from .rules import Rule, begin, finish, left_full
 from .state import Broken, Family
+from .steps import Param
 from .system import System
 from .values import CPU, FD, IDX, LIFE, OBJ, PATH, PROC, RUN, TASK, Sort
 
+UNNAMED = ("file", "message")  # kinds that scenarios have no names for
 FIRST_FD = 3  # 0, 1 and 2 are taken in every process
 CPUS = 2
 MAX_THREADS = 8
@@ -35,6 +38,11 @@ class Outcome:
     errno: str | None
     seen: dict[str, int]
     rule: str = ""
+    given: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def numbers(self, process: int, family: Family = s.FD_SLOT) -> list[int]:
+        """The descriptors (or mappings) that a process got, in order."""
+        return [n for name, p, n in self.given if name == family.name and p == process]
 
 
 @dataclass
@@ -46,7 +54,7 @@ class World:
     procs: list[str] = field(default_factory=list)
     objects: dict[int, str] = field(default_factory=dict)
     paths: list[str] = field(default_factory=list)
-    fds: dict[tuple[str, str], int] = field(default_factory=dict)  # (process, name) -> number
+    fds: dict[tuple[str, str], int] = field(default_factory=dict)  # language.bind
     scope: Scope = field(default_factory=lambda: Scope({CPU: CPUS, FD: 4, IDX: 2}, grows=True))
 
     def copy(self) -> World:
@@ -126,7 +134,7 @@ class World:
         """One rule. Raises Blocked, or Broken when a step's need is not met."""
         view = ConcreteView(self.scope, self.cells)
         rule.body(view, env)
-        return Outcome(view.commit(), rule.errno, view.seen, rule.name)
+        return Outcome(view.commit(), rule.errno, view.seen, rule.name, view.given)
 
     def call(self, graph: Graph, env: Mapping[str, object]) -> Outcome:
         """A whole system call: the path of the graph whose guards hold.
@@ -147,42 +155,64 @@ class World:
                 break
         finish(graph, view, me, left_full(facts(graph), path[-1]))
         errno = next((e.errno for e in path if e.errno), None)
-        return Outcome(view.commit(), errno, view.seen, graph.name)
+        return Outcome(view.commit(), errno, view.seen, graph.name, view.given)
 
     def _take(
         self, view: ConcreteView, graph: Graph, place: int, env: dict[str, object], turns: list[int]
     ) -> Edge:
         """Fires the edge that is enabled at this place (guards come before writes)."""
-        for edge in graph.out(place):
-            if edge.step.loop and graph.frame.owner == TASK:
-                if edge.leaves_loop == bool(turns):
-                    continue
-                if turns:
-                    env["map"] = turns[0]
-            before = dict(view.updates)
-            try:
-                edge.fire(view, env)
-            except Blocked:
-                view.updates = before
-                continue
-            if edge.step.loop and not edge.leaves_loop and turns:
-                turns.pop(0)
-            return edge
+        edges = graph.out(place)
+        listed = next((e.step for e in edges if e.step.turns), None)
+        if listed and turns:
+            edges = [e for e in edges if not e.leaves_loop]
+            env[listed.params[0].name] = turns[0]
+        elif listed:
+            edges = [e for e in edges if e.leaves_loop]
+        for turn in self._turns(edges, env):
+            for edge in edges:
+                if self._fires(view, edge, turn):
+                    if listed and turns:
+                        turns.pop(0)
+                    return edge
         raise Blocked
 
-    def adopt(self, outcome: Outcome, wanted: str = "") -> None:
-        """Make an outcome the state; objects born in it get names, `wanted` first."""
+    def _turns(self, edges: list[Edge], env: dict[str, object]) -> Iterator[dict[str, object]]:
+        """The parameters to try: a loop that no argument drives takes the lowest that fits."""
+        own = next((e.step for e in edges if e.step.loop and not e.step.turns), None)
+        domains = [self.scope.domain(p.sort, p.kind) for p in own.params] if own else []
+        for row in itertools.product(*domains):
+            yield env | {p.name: x for p, x in zip(own.params if own else (), row, strict=True)}
+        yield env  # for the edge that leaves a loop with nothing to do
+
+    @staticmethod
+    def _fires(view: ConcreteView, edge: Edge, env: dict[str, object]) -> bool:
+        before = dict(view.updates)
+        own = [p.name for p in edge.step.params]
+        if not edge.leaves_loop and any(name not in env for name in own):
+            return False
+        try:
+            edge.fire(view, env)
+        except Blocked:
+            view.updates = before
+            return False
+        return True
+
+    def adopt(self, outcome: Outcome, wanted: Sequence[str] = ()) -> None:
+        """Make an outcome the state; objects born in it get names, those `wanted` first."""
         self.cells = outcome.cells
+        names = list(wanted)
         for n, kind in enumerate(self.scope.kinds, 1):
             if n in self.objects or not self.get(s.LIFE_OF, n):
                 continue
-            if kind == "file":
-                number = 1 + sum(v.startswith("file ") for v in self.objects.values())
-                self.objects[n] = f"file {number}"
-            elif outcome.errno:
-                self.objects[n] = self._unused(f"{wanted or kind} (refused)")
+            if kind in UNNAMED:
+                number = 1 + sum(v.startswith(f"{kind} ") for v in self.objects.values())
+                self.objects[n] = f"{kind} {number}"
+                continue
+            asked = names.pop(0) if names else ""
+            if outcome.errno:
+                self.objects[n] = self._unused(f"{asked or kind} (refused)")
             else:
-                self.objects[n] = wanted or self._unused(f"{kind}1")
+                self.objects[n] = asked or self._unused(f"{kind}1")
 
     def _unused(self, name: str) -> str:
         taken = set(self.objects.values())
@@ -197,22 +227,27 @@ class World:
 
     # -- internal work -------------------------------------------------------------------------
 
-    def enabled(self, rules: list[Rule]) -> list[tuple[Rule, dict[str, int]]]:
-        """All instances of the rules that can fire now."""
-        found = []
+    def enabled(self, rules: Iterable[Rule]) -> Iterator[tuple[Rule, dict[str, int]]]:
+        """All instances of the rules that can fire now, one after the other."""
         for rule in rules:
-            envs: list[dict[str, int]] = [{}]
-            for p in rule.params:
-                envs = [{**e, p.name: x} for e in envs for x in self.scope.domain(p.sort, p.kind)]
-            for env in envs:
+            for row in itertools.product(*[self._who(rule, p) for p in rule.params]):
+                env = {p.name: x for p, x in zip(rule.params, row, strict=True)}
                 try:
                     self.fire(rule, env)
                 except Blocked:
                     continue
                 except Broken:
                     pass
-                found.append((rule, env))
-        return found
+                yield rule, env
+
+    def _who(self, rule: Rule, p: Param) -> Sequence[int]:
+        """The entities that a parameter may be: those that take a step of a release path stand in
+        the right place of it (only a filter: the rule asks again)."""
+        found = self.scope.domain(p.sort, p.kind)
+        if p.name != "me" or p.sort != OBJ or not rule.edges:
+            return found
+        place = rule.edges[0].source
+        return [n for n in found if self.cells.get((s.AT.name, n)) == place]
 
     # -- documents -----------------------------------------------------------------------------
 
@@ -273,12 +308,13 @@ class World:
             for n in live if kinds[n] == "map"
         }  # fmt: skip
         progs = {self.objects[n]: self.get(s.REFCNT, n) for n in live if kinds[n] == "prog"}
+        btfs = {self.objects[n]: self.get(s.REFCNT, n) for n in live if kinds[n] == "btf"}
         hooks = {}
         for n in live:
             if kinds[n] in self.system.targets:
                 prog = self.get(self.system.entry, n)
                 hooks[self.objects[n]] = [self.objects[prog]] if prog else []
-        return Settled(maps=maps, progs=progs, fds=self._descriptors(), hooks=hooks)
+        return Settled(maps=maps, progs=progs, btfs=btfs, fds=self._descriptors(), hooks=hooks)
 
     def _descriptors(self) -> dict[str, dict[str, tuple[str, str, int]]]:
         found: dict[str, dict[str, tuple[str, str, int]]] = {}

@@ -78,4 +78,4 @@ def _gap(
 def is_end(system: System, scope: Scope, now: ConcreteView, world: World) -> bool:
     """Owners gone, nothing pinned, and no internal rule can fire."""
     quiet = all(now.all(sort, premise) for _, sort, premise in quiet_owner(now))
-    return quiet and not world.enabled(internal(system.rules()))
+    return quiet and next(world.enabled(internal(system.rules())), None) is None

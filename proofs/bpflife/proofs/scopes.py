@@ -25,12 +25,18 @@ LARGER = {
     "processes": 2, "descriptors": 2, "files": 3, "maps": 1, "programs": 2, "hooks": 1,
     "pins": 1, "CPUs": 1,
 }  # fmt: skip
+PLURALS = {  # kind -> how a scope calls several of them; what a scope does not name, it has none of
+    "file": "files", "map": "maps", "prog": "programs", "socket": "sockets",
+    "message": "messages", "btf": "BTFs",
+}  # fmt: skip
 Fired = tuple[Rule, dict[str, int]]
 
 
 def make_scope(system: System, sizes: dict[str, int]) -> Scope:
     """The scope with these sizes; every process has so many `threads` (tasks), or one."""
-    kinds = ["file"] * sizes["files"] + ["map"] * sizes["maps"] + ["prog"] * sizes["programs"]
+    kinds: list[str] = []
+    for kind, plural in PLURALS.items():
+        kinds += [kind] * (sizes.get(plural, 0) if kind in system.kinds else 0)
     for kind in system.targets:
         kinds += [kind] * sizes["hooks"]
     domains = {

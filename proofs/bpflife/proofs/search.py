@@ -229,7 +229,7 @@ class Search:
         env = {}
         for name, variable in params.items():
             value = model.eval(frame.params[by_variable[variable.get_id()]], model_completion=True)
-            env[name] = value.as_long()
+            env[name] = z3.is_true(value) if z3.is_bool(value) else value.as_long()
         return env
 
 

@@ -1,0 +1,126 @@
+"""Descriptors sent over sockets: a message in flight holds the open file, whoever sent it.
+
+The sockets are a pair of Unix datagram sockets. A message is an object of its own: the queue of
+the socket that it was sent to holds it (a counted slot, `sent`), and it holds the file (`cargo`).
+Objects of a kind are born in order, so "the oldest message" is the lowest one.
+"""
+
+from __future__ import annotations
+
+from .. import state as s
+from ..state import View
+from ..steps import Check, Env, Frame, Guard, Param, Step
+from ..values import LIFE, NONE, OBJ, And, Not, Value, eq, ne
+from .registry import nothing, step
+
+
+def _socket(f: Frame, reg: str) -> Guard:
+    """The socket whose open file a local holds."""
+    return lambda k, e: k.get(s.FILE_OBJ, k.get(f.reg(reg), e["me"]))
+
+
+@step("pair {reg} with {other}")
+def _pair(f: Frame, reg: str, other: str) -> Step:
+    """Two new sockets get to know each other; neither holds the other here: when one dies it
+    says so. (unix_socketpair, unix_release_sock: net/unix/af_unix.c)"""
+
+    def effect(k: View, e: Env) -> None:
+        a, b = k.get(f.reg(reg), e["me"]), k.get(f.reg(other), e["me"])
+        k.need(And(ne(a, NONE), ne(b, NONE)), "pair finds two sockets")
+        k.set(s.PEER, (a,), b)
+        k.set(s.PEER, (b,), a)
+
+    words = f"connects {{{reg}}} and {{{other}}}"
+    return Step(f"pair {reg} with {other}", words, effect)
+
+
+@step("expect peer of {sock}")
+def _expect_peer(f: Frame, sock: str, errno: str) -> Step:
+    """The socket of this local's file has a peer that lives, else the errno."""
+    socket = _socket(f, sock)
+    check = Check(errno, lambda k, e: ne(k.get(s.PEER, socket(k, e)), NONE))
+    return Step(f"expect peer of {sock}", "looks for the other end", nothing, checks=(check,))
+
+
+@step("send {file} over {sock}")
+def _send(f: Frame, file: str, sock: str) -> Step:
+    """A new message stands in the peer's queue and takes over the local's reference to the file:
+    the sender may close it, and die. (unix_attach_fds: net/unix/scm.c)"""
+    socket = _socket(f, sock)
+
+    def effect(k: View, e: Env) -> None:
+        m = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), "message")
+        cargo = k.get(f.reg(file), e["me"])
+        k.need(ne(cargo, NONE), f"send finds a file in {file}")
+        k.set(s.LIFE_OF, (m,), LIFE.live)
+        k.set(s.REFCNT, (m,), 1)
+        k.set(s.SENT, (m,), m)
+        k.set(s.QUEUE, (m,), k.get(s.PEER, socket(k, e)))
+        k.set(s.CARGO, (m,), cargo)
+        k.set(f.reg(file), (e["me"],), NONE)
+
+    words = f"sends {{{file}}}: the message in flight holds the open file"
+    return Step(f"send {file} over {sock}", words, effect, regs={file: "empty"})
+
+
+@step("receive {file} over {sock}")
+def _receive(f: Frame, file: str, sock: str) -> Step:
+    """The oldest message of the queue gives its file to the local and is gone.
+    EAGAIN: there is none. (unix_dgram_recvmsg: net/unix/af_unix.c, scm_detach_fds)"""
+    socket = _socket(f, sock)
+
+    def waits(k: View, e: Env, m: Value) -> Value:
+        return And(ne(k.get(s.SENT, m), NONE), eq(k.get(s.QUEUE, m), socket(k, e)))
+
+    def some(k: View, e: Env) -> Value:
+        return Not(k.all(OBJ, lambda m: Not(waits(k, e, m)), "message"))
+
+    def effect(k: View, e: Env) -> None:
+        m = k.lowest(OBJ, lambda x: waits(k, e, x), "message")
+        k.need(eq(k.get(f.reg(file), e["me"]), NONE), f"receive finds the local {file} empty")
+        k.need(ne(k.get(s.CARGO, m), NONE), "a message in a queue has a file")
+        k.set(f.reg(file), (e["me"],), k.get(s.CARGO, m))
+        k.set(s.CARGO, (m,), NONE)
+        k.set(s.QUEUE, (m,), NONE)
+        f.put(k, s.SENT, (m,), "message")
+
+    words = f"takes {{{file}}} out of the oldest message"
+    text = f"receive {file} over {sock}"
+    checks = (Check("EAGAIN", some),)
+    return Step(text, words, effect, (), None, checks, {file: "full"}, ("file",))
+
+
+# ---------------------------------------------------------------------------------------------
+# the end of a socket
+
+
+@step("leave peer")
+def _leave_peer(f: Frame) -> Step:
+    """The dying socket is nobody's peer any more."""
+
+    def effect(k: View, e: Env) -> None:
+        peer = k.get(s.PEER, e["me"])
+        k.set(s.PEER, (peer,), NONE)
+        k.set(s.PEER, (e["me"],), NONE)
+
+    return Step("leave peer", "tells its peer that it is gone", effect)
+
+
+@step("purge queue")
+def _purge(f: Frame) -> Step:
+    """A message that nobody will receive any more is dropped. (unix_release_sock)"""
+
+    def mine(k: View, e: Env, m: Value) -> Value:
+        return And(ne(k.get(s.SENT, m), NONE), eq(k.get(s.QUEUE, m), e["me"]))
+
+    def effect(k: View, e: Env) -> None:
+        k.when(mine(k, e, e["m"]))
+        k.set(s.QUEUE, (e["m"],), NONE)
+        f.put(k, s.SENT, (e["m"],), "message")
+
+    def done(k: View, e: Env) -> Value:
+        return k.all(OBJ, lambda m: Not(mine(k, e, m)), "message")
+
+    params = (Param("m", OBJ, "message"),)
+    words = "a message in its queue is dropped"
+    return Step("purge queue", words, effect, params, loop=True, done=done)

@@ -1,0 +1,248 @@
+"""Processes: what fork copies and exec drops, one slot at a time; descriptors that move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .. import state as s
+from ..state import Family, View
+from ..steps import Check, Env, Frame, Param, Step
+from ..values import FD, IDX, NONE, PROC, RUN, And, Not, Or, Sort, Value, eq, ne
+from .registry import nothing, step
+
+
+@step("move file of {fd} onto {to} -> {reg}")
+def _dup2(f: Frame, fd: str, to: str, reg: str) -> Step:
+    """The descriptor `to` now leads to the open file of `fd` (+1), not close-on-exec; the local
+    gets the file that it led to. Onto itself: nothing happens. EBADF: `fd` is closed.
+    One step, under the table's lock. (do_dup2: fs/file.c)"""
+    is_open = Check("EBADF", lambda k, e: ne(f.file_of(k, e, fd), NONE))
+
+    def effect(k: View, e: Env) -> None:
+        p, file = k.get(s.PROC_OF, e["me"]), f.file_of(k, e, fd)
+        same = eq(e[fd], e[to])
+        old = k.get(s.FD_SLOT, p, e[to])
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), "dup2 finds the local empty")
+        k.inc(file)
+        k.set(s.FD_SLOT, (p, e[to]), file)
+        k.set(f.reg(reg), (e["me"],), old)
+        k.set(s.CLOEXEC, (p, e[to]), And(same, k.get(s.CLOEXEC, p, e[to])))
+
+    words = "makes the other number a descriptor of the same open file"
+    text = f"move file of {fd} onto {to} -> {reg}"
+    params = (Param(fd, FD), Param(to, FD))
+    return Step(text, words, effect, params, None, (is_open,), {reg: "maybe"}, ("file",))
+
+
+@step("set cloexec of {fd}")
+def _set_cloexec(f: Frame, fd: str) -> Step:
+    """The descriptor will be closed by exec. EBADF: closed. (fcntl F_SETFD: fs/fcntl.c)"""
+    return _flag(f, fd, True)
+
+
+@step("clear cloexec of {fd}")
+def _clear_cloexec(f: Frame, fd: str) -> Step:
+    """The descriptor survives exec. EBADF: closed. (fcntl F_SETFD: fs/fcntl.c)"""
+    return _flag(f, fd, False)
+
+
+def _flag(f: Frame, fd: str, on: bool) -> Step:
+    is_open = Check("EBADF", lambda k, e: ne(f.file_of(k, e, fd), NONE))
+
+    def effect(k: View, e: Env) -> None:
+        k.set(s.CLOEXEC, (k.get(s.PROC_OF, e["me"]), e[fd]), on)
+
+    text = f"{'set' if on else 'clear'} cloexec of {fd}"
+    words = f"says that exec {'closes' if on else 'keeps'} the descriptor"
+    return Step(text, words, effect, (Param(fd, FD),), None, (is_open,))
+
+
+@step("hold {file} from {fd} of {process}")
+def _hold_theirs(f: Frame, file: str, fd: str, process: str) -> Step:
+    """A counted reference to the open file behind another process's descriptor.
+    ESRCH: the process has exited; EBADF: the descriptor is closed.
+    (pidfd_getfd -> fget_task: kernel/pid.c)"""
+
+    def theirs(k: View, e: Env) -> Value:
+        return k.get(s.FD_SLOT, e[process], e[fd])
+
+    checks = (
+        Check("ESRCH", lambda k, e: eq(k.get(s.RUN_OF, e[process]), RUN.running)),
+        Check("EBADF", lambda k, e: ne(theirs(k, e), NONE)),
+    )
+
+    def effect(k: View, e: Env) -> None:
+        o = theirs(k, e)
+        k.need(eq(k.get(f.reg(file), e["me"]), NONE), f"hold {file} finds the local empty")
+        k.inc(o)
+        k.set(f.reg(file), (e["me"],), o)
+
+    words = f"takes a reference on the open file {{{file}}} of another process"
+    params = (Param(process, PROC), Param(fd, FD))
+    text = f"hold {file} from {fd} of {process}"
+    return Step(text, words, effect, params, None, checks, {file: "full"}, ("file",))
+
+
+# ---------------------------------------------------------------------------------------------
+# fork
+
+
+@step("new process {child}")
+def _begin_child(f: Frame, child: str) -> Step:
+    """A new process that nobody can see yet. (copy_process: kernel/fork.c)"""
+
+    def effect(k: View, e: Env) -> None:
+        k.when(eq(k.get(s.RUN_OF, e[child]), RUN.unborn))
+        k.set(s.RUN_OF, (e[child],), RUN.starting)
+        k.set(s.CHILD, (e["me"],), e[child])
+
+    words = "makes a new process, which is not running yet"
+    return Step(f"new process {child}", words, effect, (Param(child, PROC),))
+
+
+@step("copy descriptors")
+def _copy_descriptors(f: Frame) -> Step:
+    """The child's descriptor table gets one descriptor of the parent: the open file is shared
+    (+1). (dup_fd: fs/file.c)"""
+    return _copied(f, "copy descriptors", s.FD_SLOT, FD, _copy_flag)
+
+
+@step("copy mappings")
+def _copy_mappings(f: Frame) -> Step:
+    """The child gets one mapping of the parent: its open file is shared (+1).
+    (dup_mmap: mm/mmap.c)"""
+    return _copied(f, "copy mappings", s.VMA, IDX, lambda k, p, child, n: None)
+
+
+def _copy_flag(k: View, p: Value, child: Value, n: Value) -> None:
+    k.set(s.CLOEXEC, (child, n), k.get(s.CLOEXEC, p, n))
+
+
+def _copied(
+    f: Frame, text: str, family: Family, sort: Sort,
+    also: Callable[[View, Value, Value, Value], None],
+) -> Step:  # fmt: skip
+    def ends(k: View, e: Env) -> tuple[Value, Value]:
+        return k.get(s.PROC_OF, e["me"]), k.get(s.CHILD, e["me"])
+
+    def effect(k: View, e: Env) -> None:
+        p, child = ends(k, e)
+        file = k.get(family, p, e["n"])
+        k.when(And(ne(file, NONE), eq(k.get(family, child, e["n"]), NONE)))
+        k.inc(file)
+        k.set(family, (child, e["n"]), file)
+        also(k, p, child, e["n"])
+
+    def done(k: View, e: Env) -> Value:
+        p, child = ends(k, e)
+        return k.all(
+            sort, lambda n: Or(eq(k.get(family, p, n), NONE), ne(k.get(family, child, n), NONE))
+        )
+
+    words = "the child shares one more open file with its parent"
+    return Step(text, words, effect, (Param("n", sort),), loop=True, done=done)
+
+
+@step("start child")
+def _start_child(f: Frame) -> Step:
+    """The child runs. (wake_up_new_task)"""
+
+    def effect(k: View, e: Env) -> None:
+        k.set(s.RUN_OF, (k.get(s.CHILD, e["me"]),), RUN.running)
+        k.set(s.CHILD, (e["me"],), NONE)
+
+    return Step("start child", "starts the new process", effect)
+
+
+# ---------------------------------------------------------------------------------------------
+# exec
+
+
+@step("begin exec")
+def _begin_exec(f: Frame) -> Step:
+    """The point of no return of exec. (begin_new_exec: fs/exec.c)"""
+    return Step("begin exec", "replaces its program by another", nothing)
+
+
+@step("drop mappings")
+def _drop_mappings(f: Frame) -> Step:
+    """One mapping of the old program goes: its open file loses a reference. (exec_mmap)"""
+
+    def gone(k: View, e: Env, n: Value) -> Value:
+        return eq(k.get(s.VMA, k.get(s.PROC_OF, e["me"]), n), NONE)
+
+    return _dropped(f, "drop mappings", s.VMA, IDX, gone, "its old mapping is gone")
+
+
+@step("close on exec")
+def _close_on_exec(f: Frame) -> Step:
+    """One descriptor that is close-on-exec is closed. (do_close_on_exec: fs/file.c)"""
+
+    def gone(k: View, e: Env, n: Value) -> Value:
+        p = k.get(s.PROC_OF, e["me"])
+        return Or(eq(k.get(s.FD_SLOT, p, n), NONE), Not(k.get(s.CLOEXEC, p, n)))
+
+    return _dropped(f, "close on exec", s.FD_SLOT, FD, gone, "exec closes a descriptor")
+
+
+def _dropped(
+    f: Frame, text: str, family: Family, sort: Sort, gone: Callable[[View, Env, Value], Value],
+    words: str,
+) -> Step:  # fmt: skip
+    def effect(k: View, e: Env) -> None:
+        p = k.get(s.PROC_OF, e["me"])
+        k.when(Not(gone(k, e, e["n"])))
+        f.put(k, family, (p, e["n"]), "file")
+
+    def done(k: View, e: Env) -> Value:
+        return k.all(sort, lambda n: gone(k, e, n))
+
+    return Step(text, words, effect, (Param("n", sort),), loop=True, done=done)
+
+
+# ---------------------------------------------------------------------------------------------
+# mappings
+
+
+@step("map {file}")
+def _map(f: Frame, file: str) -> Step:
+    """A new mapping takes over the local's reference to the file. ENOTSUPP: not of a map that
+    can be mapped. (bpf_map_mmap: kernel/bpf/syscall.c; the mapping holds the file, no count of
+    the map changes)"""
+
+    def behind(k: View, e: Env) -> Value:
+        return k.get(s.FILE_OBJ, k.get(f.reg(file), e["me"]))
+
+    checks = (
+        Check("ENODEV", lambda k, e: k.kind(behind(k, e), "map")),
+        Check("ENOTSUPP", lambda k, e: eq(k.get(s.MMAPABLE, behind(k, e)), True)),
+    )
+
+    def effect(k: View, e: Env) -> None:
+        p = k.get(s.PROC_OF, e["me"])
+        i = k.lowest(IDX, lambda x: eq(k.get(s.VMA, p, x), NONE))
+        k.set(s.VMA, (p, i), k.get(f.reg(file), e["me"]))
+        k.set(f.reg(file), (e["me"],), NONE)
+
+    words = "maps it into its memory: the mapping holds the open file"
+    text, regs = f"map {file}", {file: "empty"}
+    return Step(text, words, effect, (), None, checks, regs, gives="mapping")
+
+
+@step("unmap {mapping} -> {file}")
+def _unmap(f: Frame, mapping: str, file: str) -> Step:
+    """The mapping goes; the local holds its reference to the file. EINVAL: there is none.
+    (munmap -> remove_vma)"""
+    there = Check(
+        "EINVAL", lambda k, e: ne(k.get(s.VMA, k.get(s.PROC_OF, e["me"]), e[mapping]), NONE)
+    )
+
+    def effect(k: View, e: Env) -> None:
+        p = k.get(s.PROC_OF, e["me"])
+        k.need(eq(k.get(f.reg(file), e["me"]), NONE), f"unmap finds the local {file} empty")
+        k.set(f.reg(file), (e["me"],), k.get(s.VMA, p, e[mapping]))
+        k.set(s.VMA, (p, e[mapping]), NONE)
+
+    text, params = f"unmap {mapping} -> {file}", (Param(mapping, IDX),)
+    words = "takes the mapping away"
+    return Step(text, words, effect, params, None, (there,), {file: "full"}, ("file",))

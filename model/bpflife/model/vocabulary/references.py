@@ -1,0 +1,263 @@
+"""References: taken from a descriptor, a path or the hook into a local, and given back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .. import state as s
+from ..state import Family, View
+from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
+from ..values import FD, IDX, NONE, OBJ, PATH, Value, eq, ne
+from .registry import OWN_SLOTS, step
+
+PINNABLE = ("map", "prog")
+WRONG_KIND = {"socket": "ENOTSOCK"}  # what a call says of a file of another kind; else EINVAL
+
+
+def kinds_of(f: Frame, arg: str) -> tuple[str, ...]:
+    """The kinds of object that an argument can lead to."""
+    return PINNABLE if f.args[arg] in ("path", "fd") else (f.args[arg],)
+
+
+def leads_to(f: Frame, arg: str) -> tuple[Guard, tuple[Check, ...], tuple[Param, ...], Family]:
+    """How an argument leads to an object: the object, its checks, its parameter, its slot."""
+    sort = f.args.get(arg)
+    if sort is None:
+        raise StepError(f"`{arg}` is not an argument of this operation")
+    if sort == "path":
+        missing = Check("ENOENT", lambda k, e: ne(k.get(s.PIN, e[arg]), NONE))
+        return (lambda k, e: k.get(s.PIN, e[arg])), (missing,), (Param(arg, PATH),), s.PIN
+    closed = "EINVAL" if sort == "fd" else "EBADF"  # bpf_fd_probe_obj tries kinds in turn
+    is_open = Check(closed, lambda k, e: ne(f.file_of(k, e, arg), NONE))
+
+    def behind(k: View, e: Env) -> Value:
+        return k.get(s.FILE_OBJ, f.file_of(k, e, arg))
+
+    kinds = kinds_of(f, arg)
+    right = [Check("EINVAL", lambda k, e: k.kind(behind(k, e), *kinds))]
+    if sort == "prog" and f.program_type >= 0:
+        wanted = f.program_type
+        right.append(Check("EINVAL", lambda k, e: eq(k.get(f.ptype, behind(k, e)), wanted)))
+    return behind, (is_open, *right), (Param(arg, FD),), s.FD_SLOT
+
+
+@step("get {reg} from {arg}")
+def _get(f: Frame, reg: str, arg: str) -> Step:
+    """A counted reference to the object behind a descriptor, or pinned at a path.
+    EBADF: closed; EINVAL: another kind of object; ENOENT: no such path.
+    (bpf_map_get, bpf_prog_get, bpf_obj_get_user)"""
+    if arg == "entry":
+        return _get_entry(f, reg)
+    behind, checks, params, _ = leads_to(f, arg)
+
+    def effect(k: View, e: Env) -> None:
+        o = behind(k, e)
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"get {reg} finds the local empty")
+        k.inc(o)
+        k.set(f.reg(reg), (e["me"],), o)
+
+    words = f"takes a reference on {{{reg}}}: refcnt +1"
+    text, regs = f"get {reg} from {arg}", {reg: "full"}
+    return Step(text, words, effect, params, None, checks, regs, kinds_of(f, arg))
+
+
+def _get_entry(f: Frame, reg: str) -> Step:
+    def effect(k: View, e: Env) -> None:
+        o = k.get(f.entry, f.target(k, e))
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"get {reg} finds the local empty")
+        k.need(ne(o, NONE), "get from entry finds a program")
+        k.inc(o)
+        k.set(f.reg(reg), (e["me"],), o)
+
+    words = f"takes a reference on {{{reg}}}, the program in the hook: refcnt +1"
+    return Step(f"get {reg} from entry", words, effect, regs={reg: "full"}, kinds=("prog",))
+
+
+@step("hold {reg} from {arg}")
+def _hold(f: Frame, reg: str, arg: str) -> Step:
+    """A counted reference to the open file itself, so that a close during the call can't free
+    it; if it is a hook target's file, the call works on that target.
+    EBADF: closed; ENOTTY, ENOTSOCK, EINVAL: not a file of that kind. (fdget)"""
+    sort = f.args.get(arg)
+    if sort is None:
+        raise StepError(f"`{arg}` is not an argument of this operation")
+    checks = [Check("EBADF", lambda k, e: ne(f.file_of(k, e, arg), NONE))]
+    is_target = sort in f.targets
+    if sort != "fd":
+        wrong = "ENOTTY" if is_target else WRONG_KIND.get(sort, "EINVAL")
+        checks.append(
+            Check(wrong, lambda k, e: k.kind(k.get(s.FILE_OBJ, f.file_of(k, e, arg)), sort))
+        )
+
+    def effect(k: View, e: Env) -> None:
+        file = f.file_of(k, e, arg)
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"hold {reg} finds the local empty")
+        k.inc(file)
+        k.set(f.reg(reg), (e["me"],), file)
+        if is_target:
+            k.set(s.TARGET, (e["me"],), k.get(s.FILE_OBJ, file))
+
+    words = f"holds the open file {{{reg}}} for the length of the call: file count +1"
+    text, params = f"hold {reg} from {arg}", (Param(arg, FD),)
+    target = sort if is_target else ""
+    checks_, regs = tuple(checks), {reg: "full"}
+    return Step(text, words, effect, params, None, checks_, regs, ("file",), target)
+
+
+@step("copy {reg} from {arg}")
+def _copy(f: Frame, reg: str, arg: str) -> Step:
+    """An uncounted pointer to the object behind a descriptor, or to the program in the hook:
+    nothing keeps it alive. EBADF, EINVAL as for get."""
+    if arg == "entry":
+        checks: tuple[Check, ...] = ()
+        params: tuple[Param, ...] = ()
+        source: Guard = lambda k, e: k.get(f.entry, f.target(k, e))  # noqa: E731
+    else:
+        source, checks, params, _ = leads_to(f, arg)
+
+    def effect(k: View, e: Env) -> None:
+        k.set(f.reg(reg), (e["me"],), source(k, e))
+
+    words = f"copies the pointer to {{{reg}}} without taking a reference"
+    regs = {reg: "maybe" if arg == "entry" else "full"}
+    kinds = ("prog",) if arg == "entry" else kinds_of(f, arg)
+    return Step(f"copy {reg} from {arg}", words, effect, params, None, checks, regs, kinds)
+
+
+@step("take {reg} from {arg}")
+def _take(f: Frame, reg: str, arg: str) -> Step:
+    """Moves the reference out of a descriptor, a path, or the target's directory into a local:
+    the place is empty afterwards, the count unchanged. EBADF, ENOENT: nothing there.
+    (close_fd, bpf unlink -> bpf_any_put, cgroup rmdir)"""
+    if arg == "dir":
+        return _take_dir(f, reg)
+    if f.args.get(arg) == "path":
+        _, checks, params, slot = leads_to(f, arg)
+        place: Callable[[View, Env], tuple[Value, ...]] = lambda k, e: (e[arg],)  # noqa: E731
+    else:
+        checks = (Check("EBADF", lambda k, e: ne(f.file_of(k, e, arg), NONE)),)
+        params, slot = (Param(arg, FD),), s.FD_SLOT
+        place = lambda k, e: (k.get(s.PROC_OF, e["me"]), e[arg])  # noqa: E731
+
+    def effect(k: View, e: Env) -> None:
+        o = k.get(slot, *place(k, e))
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take {reg} finds the local empty")
+        k.set(slot, place(k, e), NONE)
+        k.set(f.reg(reg), (e["me"],), o)
+        if slot.user:
+            f.count_user(k, o, -1)
+
+    words = f"takes {{{reg}}} out of its place; the call holds its reference now"
+    text, kinds = f"take {reg} from {arg}", PINNABLE if slot == s.PIN else ("file",)
+    return Step(text, words, effect, params, None, checks, {reg: "full"}, kinds)
+
+
+def _take_dir(f: Frame, reg: str) -> Step:
+    def effect(k: View, e: Env) -> None:
+        target = f.target(k, e)
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take {reg} finds the local empty")
+        k.set(f.reg(reg), (e["me"],), k.get(f.dir, target))
+        k.set(f.dir, (target,), NONE)
+
+    words = f"removes the directory of {{{reg}}}; the call holds its reference now"
+    return Step(f"take {reg} from dir", words, effect, regs={reg: "full"}, kinds=f.dir.targets)
+
+
+@step("find {target}")
+def _find(f: Frame, target: str) -> Step:
+    """Looks a hook target up by its name. The call is inside it from then on: it can die, but its
+    memory stays until the call returns. ENOENT: it is gone.
+    (cgroup_get_from_fd; the offline of a cgroup does not wait for cgroup_put, its free does)"""
+    kind = f.args.get(target)
+    if kind is None:
+        raise StepError(f"`{target}` is not an argument of this operation")
+    if kind not in f.dir.owners:
+        raise StepError(f"`{target}` is a descriptor ({kind}), not a name: hold FILE from {target}")
+    check = Check("ENOENT", lambda k, e: f.there(k, e[target]))
+
+    def effect(k: View, e: Env) -> None:
+        k.set(s.TARGET, (e["me"],), e[target])
+
+    words = f"finds {{{target}}} by its name; its memory stays until the call returns"
+    params = (Param(target, OBJ, kind),)
+    return Step(f"find {target}", words, effect, params, None, (check,), target=kind)
+
+
+@step("put {reg} if set")
+def _put_if(f: Frame, reg: str) -> Step:
+    """Puts the local's reference, if it holds one."""
+
+    def effect(k: View, e: Env) -> None:
+        f.drop(k, k.get(f.reg(reg), e["me"]), maybe=True)
+        k.set(f.reg(reg), (e["me"],), NONE)
+
+    words = f"puts {{{reg}}}, if there was one: refcnt -1"
+    return Step(f"put {reg} if set", words, effect, regs={reg: "empty"})
+
+
+@step("put {reg}")
+def _put(f: Frame, reg: str) -> Step:
+    """Gives back a reference: drop + clear of a local, or of a slot that a dying object owns
+    (`object` of a file, each `used` map of a program) and nobody else can read."""
+    if f.owner == OBJ and reg in OWN_SLOTS:
+        return _put_own(f, reg, OWN_SLOTS[reg])
+
+    def effect(k: View, e: Env) -> None:
+        f.put(k, f.reg(reg), (e["me"],), reg)
+
+    return Step(f"put {reg}", f"puts {{{reg}}}: refcnt -1", effect, regs={reg: "empty"})
+
+
+def _put_own(f: Frame, word: str, slot: Family) -> Step:
+    """A dying object gives up a slot, or one after the other of its slots of a family."""
+    words = OWN_WORDS[word]
+    if len(slot.args) == 1:
+
+        def once(k: View, e: Env) -> None:
+            if slot.user:
+                f.count_user(k, k.get(slot, e["me"]), -1)
+            if word in ALWAYS_FULL:
+                f.put(k, slot, (e["me"],), word)
+                return
+            f.drop(k, k.get(slot, e["me"]), maybe=True)
+            k.set(slot, (e["me"],), NONE)
+
+        return Step(f"put {word}", words, once)
+
+    def one(k: View, e: Env) -> None:
+        k.when(ne(k.get(slot, e["me"], e["i"]), NONE))
+        f.put(k, slot, (e["me"], e["i"]), word)
+
+    def done(k: View, e: Env) -> Value:
+        return k.all(IDX, lambda i: eq(k.get(slot, e["me"], i), NONE))
+
+    return Step(f"put {word}", words, one, (Param("i", IDX),), loop=True, done=done)
+
+
+ALWAYS_FULL = ("object",)  # nothing else may be missing when its owner dies
+OWN_WORDS = {
+    "object": "the open file is closed for good: what it held loses a reference",
+    "used": "the dead program gives back a map that it used: refcnt -1",
+    "elems": "the dead map gives back what an element held: refcnt -1",
+    "cargo": "the message gives back the open file that it carried, if it still does",
+    "btf": "gives back the type information, if it has some: refcnt -1",
+}
+
+
+@step("find {reg} by id")
+def _find_by_id(f: Frame, reg: str) -> Step:
+    """A counted reference to an object by its id: only while its count is above zero, so nothing
+    comes back from the dead. ENOENT: it is gone.
+    (bpf_map_get_fd_by_id, bpf_prog_by_id: kernel/bpf/syscall.c, under the lock of the ids)"""
+    kinds = f.args["object"].split("|") if "object" in f.args else []
+    alive = Check("ENOENT", lambda k, e: k.live(e["object"]))
+
+    def effect(k: View, e: Env) -> None:
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"find {reg} finds the local empty")
+        k.inc(e["object"])
+        k.set(f.reg(reg), (e["me"],), e["object"])
+
+    words = f"finds {{{reg}}} by its id: refcnt +1"
+    params = (Param("object", OBJ, "|".join(kinds)),)
+    text, regs = f"find {reg} by id", {reg: "full"}
+    return Step(text, words, effect, params, None, (alive,), regs, tuple(kinds))
