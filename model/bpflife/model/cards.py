@@ -26,7 +26,8 @@ class Operation(Document):
     object, or several. `sentence` and `call` may use `{actor}`, every argument, and every register.
     `does`: the step of scenarios that this is one variant of (with its own arguments). `types`:
     what its `type` may be, the usual one first. `never`: argument -> a kind of object that
-    scenarios don't pass there (README: what the model leaves out).
+    scenarios don't pass there, `only`: argument -> the types of map that they do (README: what the
+    model leaves out).
     """
 
     title: Line
@@ -36,6 +37,7 @@ class Operation(Document):
     does: Name | None = None
     types: list[Name] = []
     never: dict[Name, Name] = {}
+    only: dict[Name, list[Name]] = {}
     call: Line = ""
     kernel: dict[str, Any] = Field(default={}, description="what the kernel runner calls")
     cite: list[Line] = []

@@ -168,7 +168,7 @@ class Player:
         if arg.kind == "theirs":
             return self._fd(step, value, arg.name, at, str(step.args.get("process")))
         if arg.kind == "mapping":
-            return self._fd(step, f"@{value}", arg.name, at)
+            return self._mapping(step, value, arg.name, at)
         if arg.kind == "flag":
             return bool(value)
         if arg.kind == "key":
@@ -211,6 +211,14 @@ class Player:
             raise InputError(f"{at}: {field_}: `{name}` never got a number: its call failed")
         return number
 
+    def _mapping(self, step: Step, name: str, field_: str, at: str) -> int:
+        """The number of a mapping that is there: what is not mapped can't be unmapped by name."""
+        number = self._fd(step, f"@{name}", field_, at)
+        process = self.world.process(step.by or "")
+        if not number or not self.world.get(s.VMA, process, number):
+            raise InputError(f"{at}: {field_}: {step.by} has no mapping `{name}` any more")
+        return number
+
     def _allowed(self, arg: Arg, step: Step, number: int, at: str) -> int:
         """What the model leaves out is refused here, in words (README)."""
         spec = self.language.spec(step, at)
@@ -219,6 +227,14 @@ class Player:
         behind = self.world.get(s.FILE_OBJ, self.world.get(s.FD_SLOT, process, number))
         if kind and behind and self.world.scope.kinds[behind - 1] == kind:
             raise InputError(f"{at}: {arg.name}: the model does not {step.do} a {kind}")
+        types = self.system.operations[spec.rule].only.get(arg.name)
+        if types and behind and self.world.scope.kinds[behind - 1] == "map":
+            found = s.MAP_TYPE.names[self.world.get(s.MTYPE, behind)]
+            if found not in types:
+                raise InputError(
+                    f"{at}: {arg.name}: the model has no elements for a map of type {found}; "
+                    f"only for {', '.join(types)}"
+                )
         return number
 
     def _object(self, arg: Arg, name: str, at: str) -> int:

@@ -85,6 +85,7 @@ VMA = Family("vma", (PROC, IDX), OBJ, counted=True, targets=("file",), part="pro
 CHILD = Family("on.child", (TASK,), PROC, part="processes")  # the process that a fork is making
 MMAPABLE = Family("mmapable", (OBJ,), BOOL, owners=("map",), part="processes")
 PEER = Family("peer", (OBJ,), OBJ, owners=("socket",), targets=("socket",), part="passing")
+HUNG_UP = Family("hung_up", (OBJ,), BOOL, owners=("socket",), part="passing")
 SENT = Family(  # a message is held by the queue that it stands in
     "sent", (OBJ,), OBJ, counted=True, owners=("message",), targets=("message",), part="passing"
 )
@@ -120,7 +121,7 @@ AT = Family("at", (OBJ,), RELEASE_PLACE)
 
 MORE = (  # the families of the parts of Linux beyond the core
     *(CLOEXEC, VMA, CHILD, MMAPABLE),
-    *(PEER, SENT, QUEUE, CARGO),
+    *(PEER, HUNG_UP, SENT, QUEUE, CARGO),
     *(MTYPE, ELEM, FLUSH, OWNED, INNER),
     BTF_OF,
 )

@@ -6,7 +6,7 @@ from .. import state as s
 from ..state import HOLDS_MAPS, HOLDS_PROGS, View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
 from ..values import BOOL, FD, IDX, NONE, And, If, Implies, Not, Or, Value, eq, ne, one_of
-from .registry import nothing, step
+from .registry import step
 
 
 def _map(f: Frame, file: str) -> Guard:
@@ -16,16 +16,21 @@ def _map(f: Frame, file: str) -> Guard:
 
 @step("set type of {reg}", part="maps")
 def _type(f: Frame, reg: str) -> Step:
-    """The new map is of the type that the caller asks for; an array may be made to be mapped."""
+    """The new map is of the type that the caller asks for. EINVAL: only an array can be made to be
+    mapped. (array_map_alloc_check: kernel/bpf/arraymap.c)"""
+
+    def fine(k: View, e: Env) -> Value:
+        return Or(Not(e["mmapable"]), eq(e["maptype"], s.MAP_TYPE.array))
 
     def effect(k: View, e: Env) -> None:
         m = k.get(f.reg(reg), e["me"])
         k.when(Not(one_of(e["maptype"], HOLDS_MAPS)))
         k.set(s.MTYPE, (m,), e["maptype"])
-        k.set(s.MMAPABLE, (m,), And(e["mmapable"], eq(e["maptype"], s.MAP_TYPE.array)))
+        k.set(s.MMAPABLE, (m,), e["mmapable"])
 
     params = (Param("maptype", s.MAP_TYPE), Param("mmapable", BOOL))
-    return Step(f"set type of {reg}", "sets its type", effect, params)
+    checks = (Check("EINVAL", fine),)
+    return Step(f"set type of {reg}", "sets its type", effect, params, None, checks)
 
 
 @step("outer type of {reg}")
@@ -37,16 +42,6 @@ def _outer(f: Frame, reg: str) -> Step:
         k.set(s.MTYPE, (k.get(f.reg(reg), e["me"]),), e["maptype"])
 
     return Step(f"outer type of {reg}", "sets its type", effect, (Param("maptype", s.MAP_TYPE),))
-
-
-@step("expect {file} holds objects")
-def _expect_holder(f: Frame, file: str, errno: str) -> Step:
-    """The map of this local's file has objects as elements, else the errno."""
-    found = _map(f, file)
-    kinds = (*HOLDS_PROGS, *HOLDS_MAPS)
-    check = Check(errno, lambda k, e: one_of(k.get(s.MTYPE, found(k, e)), kinds))
-    text = f"expect {file} holds objects"
-    return Step(text, "looks at the type of the map", nothing, checks=(check,))
 
 
 @step("get {reg} from {value} for {file}")
@@ -190,8 +185,13 @@ def _like(f: Frame, inner: str, reg: str) -> Step:
 
     def effect(k: View, e: Env) -> None:
         m = k.get(f.reg(reg), e["me"])
-        k.set(s.INNER, (m,), k.get(s.MTYPE, behind(k, e)))
-        k.set(s.MMAPABLE, (m,), k.get(s.MMAPABLE, behind(k, e)))
+        inner = behind(k, e)
+        k.set(s.INNER, (m,), k.get(s.MTYPE, inner))
+        k.set(s.MMAPABLE, (m,), k.get(s.MMAPABLE, inner))
+        if "btf" in f.parts:  # the description of the inner map holds its type information
+            types = k.get(s.BTF_OF, inner)
+            k.inc(types, unless=eq(types, NONE))
+            k.set(s.BTF_OF, (m,), types)
 
     words = "will hold maps like the given one, which it does not hold itself"
     return Step(f"like {inner} in {reg}", words, effect, (Param(inner, FD),), None, checks)

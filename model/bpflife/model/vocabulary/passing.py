@@ -34,6 +34,26 @@ def _pair(f: Frame, reg: str, other: str) -> Step:
     return Step(f"pair {reg} with {other}", words, effect)
 
 
+@step("expect {sock} connected")
+def _expect_connected(f: Frame, sock: str, errno: str) -> Step:
+    """The socket of this local's file has not given up on its peer, else the errno."""
+    socket = _socket(f, sock)
+    check = Check(errno, lambda k, e: eq(k.get(s.HUNG_UP, socket(k, e)), False))
+    text = f"expect {sock} connected"
+    return Step(text, "looks whether it is connected", nothing, checks=(check,))
+
+
+@step("disconnect {sock}")
+def _disconnect(f: Frame, sock: str) -> Step:
+    """The socket gives up on a peer that is gone: it was refused once. (unix_dgram_sendmsg)"""
+    socket = _socket(f, sock)
+
+    def effect(k: View, e: Env) -> None:
+        k.set(s.HUNG_UP, (socket(k, e),), True)
+
+    return Step(f"disconnect {sock}", "gives up on the other end", effect)
+
+
 @step("expect peer of {sock}")
 def _expect_peer(f: Frame, sock: str, errno: str) -> Step:
     """The socket of this local's file has a peer that lives, else the errno."""

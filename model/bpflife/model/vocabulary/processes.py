@@ -206,16 +206,18 @@ def _dropped(
 
 @step("map {file}")
 def _map(f: Frame, file: str) -> Step:
-    """A new mapping takes over the local's reference to the file. ENOTSUPP: not of a map that
-    can be mapped. (bpf_map_mmap: kernel/bpf/syscall.c; the mapping holds the file, no count of
-    the map changes)"""
+    """A new mapping takes over the local's reference to the file: it holds the file, no count of
+    the map changes. EACCES: BTF, whose files are read-only; ENODEV: no map; ENOTSUPP: no array; EINVAL: not made to be mapped.
+    (bpf_map_mmap: kernel/bpf/syscall.c, array_map_mmap: kernel/bpf/arraymap.c)"""
 
     def behind(k: View, e: Env) -> Value:
         return k.get(s.FILE_OBJ, k.get(f.reg(file), e["me"]))
 
     checks = (
+        Check("EACCES", lambda k, e: Not(k.kind(behind(k, e), "btf"))),
         Check("ENODEV", lambda k, e: k.kind(behind(k, e), "map")),
-        Check("ENOTSUPP", lambda k, e: eq(k.get(s.MMAPABLE, behind(k, e)), True)),
+        Check("ENOTSUPP", lambda k, e: eq(k.get(s.MTYPE, behind(k, e)), s.MAP_TYPE.array)),
+        Check("EINVAL", lambda k, e: eq(k.get(s.MMAPABLE, behind(k, e)), True)),
     )
 
     def effect(k: View, e: Env) -> None:
@@ -231,18 +233,15 @@ def _map(f: Frame, file: str) -> Step:
 
 @step("unmap {mapping} -> {file}")
 def _unmap(f: Frame, mapping: str, file: str) -> Step:
-    """The mapping goes; the local holds its reference to the file. EINVAL: there is none.
-    (munmap -> remove_vma)"""
-    there = Check(
-        "EINVAL", lambda k, e: ne(k.get(s.VMA, k.get(s.PROC_OF, e["me"]), e[mapping]), NONE)
-    )
+    """The mapping goes; the local holds its reference to the file. (munmap -> remove_vma)"""
 
     def effect(k: View, e: Env) -> None:
         p = k.get(s.PROC_OF, e["me"])
+        k.when(ne(k.get(s.VMA, p, e[mapping]), NONE))
         k.need(eq(k.get(f.reg(file), e["me"]), NONE), f"unmap finds the local {file} empty")
         k.set(f.reg(file), (e["me"],), k.get(s.VMA, p, e[mapping]))
         k.set(s.VMA, (p, e[mapping]), NONE)
 
     text, params = f"unmap {mapping} -> {file}", (Param(mapping, IDX),)
     words = "takes the mapping away"
-    return Step(text, words, effect, params, None, (there,), {file: "full"}, ("file",))
+    return Step(text, words, effect, params, None, (), {file: "full"}, ("file",))

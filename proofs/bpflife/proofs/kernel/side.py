@@ -1,0 +1,198 @@
+"""A scenario's names on a kernel: its processes, descriptors, objects and hooks.
+
+`KernelSide` does one step of a scenario after the other in a world, and reads the kernel's state
+in the scenario's names. What a step calls is data (`kernel:` beside its steps): the command, fixed
+arguments, and in `with` what the command calls the step's own arguments, where that is not the
+usual: one descriptor is `fd`, everything else keeps its name.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from bpflife.model.documents import Settled, Step
+from bpflife.model.language import BPFFS, MAX_KEY, Arg, Language, StepSpec, bind
+from bpflife.model.state import MAP_TYPE
+from bpflife.model.system import System
+
+from .actors import Actor, Reply
+from .commands import COMMANDS
+from .world import World
+
+NAME_LENGTH = 15  # BPF_OBJ_NAME_LEN - 1
+CLOSED = -1  # what a descriptor variable holds when the call that should have set it failed
+ELEMENTS = MAX_KEY + 1  # of every map, so that inner maps fit
+
+
+@dataclass
+class KernelSide:
+    """One world, driven by the steps of a scenario. `fds` as in language.bind."""
+
+    system: System
+    world: World
+    actors: dict[str, Actor] = field(default_factory=dict)
+    fds: dict[tuple[str, str], int] = field(default_factory=dict)
+    names: dict[tuple[str, int], str] = field(default_factory=dict)
+    hooks: dict[str, str] = field(default_factory=dict)  # name -> kind
+
+    def __post_init__(self) -> None:
+        self.language = Language(self.system)
+
+    # -- doing ---------------------------------------------------------------------------------
+
+    def do(self, spec: StepSpec, step: Step) -> str | None:
+        """One step of the scenario: the errno's name, or None."""
+        if spec.actor == "process":
+            return self._call(spec, step)
+        if spec.do == "kill":
+            self.actors[str(step.args["process"])].kill()
+        return None  # an event: what it runs has left again in a settled state
+
+    def actor(self, name: str) -> Actor:
+        """The process of that name."""
+        if name not in self.actors:
+            self.actors[name] = self.world.actor(name)
+        return self.actors[name]
+
+    def _call(self, spec: StepSpec, step: Step) -> str | None:
+        actor = self.actor(step.by or "")
+        fixed = dict(self.system.operations[spec.rule].kernel)
+        command = fixed.pop("command")
+        if command in OF_WORLD:
+            return self._of_world(command, spec, step)
+        if command in BY_NAME:
+            return BY_NAME[command](self, actor, spec, step)
+        renamed = fixed.pop("with", {})
+        arguments = fixed
+        for arg in spec.args:
+            arguments |= self._argument(arg, step, renamed)
+        reply = actor.call(command, **arguments)
+        self._remember(spec, step, reply)
+        return reply.errno
+
+    def _argument(self, arg: Arg, step: Step, renamed: dict[str, str]) -> dict[str, Any]:
+        """One argument of a step as the runner's command takes it."""
+        value = step.args.get(arg.name)
+        by = step.by or ""
+        if arg.kind == "type":
+            return self._type(arg, str(value or arg.words[0]))
+        if value is None or arg.kind in ("newfd", "newmapping"):
+            return {}
+        if arg.kind == "name":
+            text = str(value).replace("-", "_")[:NAME_LENGTH]
+            return (
+                {}
+                if "btf" in arg.name or "left" in arg.name or "right" in arg.name
+                else {"name": text}
+            )
+        if arg.kind == "maps":
+            return {"maps": [self.fds.get((by, m), CLOSED) for m in value]}
+        if arg.kind == "path":
+            return {"path": self.world.pin_path(str(value).removeprefix(BPFFS))}
+        if arg.kind == "target":
+            return {arg.name: self.world.cgroup_path(str(value))}
+        if arg.kind == "process":
+            return {"pid": self.actor(str(value)).pid}
+        if arg.kind == "theirs":
+            owner = str(step.args.get("process"))
+            return {"fd": self.fds.get((owner, str(value)), CLOSED)}
+        if arg.kind == "mapping":
+            return {"handle": self.fds.get((by, f"@{value}"), CLOSED)}
+        name = renamed.get(arg.name, "fd" if arg.kind == "fd" else arg.name)
+        if arg.kind in ("fd", "number"):
+            return {name: self.fds.get((by, str(value)), CLOSED)}
+        return {name: value}
+
+    def _type(self, arg: Arg, value: str) -> dict[str, Any]:
+        if value in MAP_TYPE.names and value in arg.words:
+            return {"type": value, "entries": ELEMENTS}
+        return {"type": value}
+
+    def _of_world(self, command: str, spec: StepSpec, step: Step) -> str | None:
+        """mkdir and rmdir of a hook target, by the world."""
+        name = str(next(v for k, v in step.args.items() if k == "target"))
+        try:
+            OF_WORLD[command](self.world, name)
+        except OSError as e:
+            return errno.errorcode.get(e.errno or 0, str(e.errno))
+        if command == "cgroup_make":
+            kind = next(k for k, c in self.system.targets.items() if c.target.made_by == spec.do)
+            self.hooks[name] = kind
+        else:
+            self.hooks.pop(name, None)
+        return None
+
+    def _spawn(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        """The actor is there by now."""
+        return None
+
+    def _fork(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        child = str(step.args["child"])
+        self.actors[child] = actor.fork(child)
+        bind(spec, step, self.fds, [], CLOSED)
+        return None
+
+    def _by_id(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        name = step.args["object"]
+        kind, number = next(key for key, known in self.names.items() if known == name)
+        reply = actor.call("get_fd_by_id", kind=kind, id=number)
+        self._remember(spec, step, reply)
+        return reply.errno
+
+    def _remember(self, spec: StepSpec, step: Step, reply: Reply) -> None:
+        """The scenario's names for what the call returned (as the model binds them)."""
+        numbers = [] if reply.value is None else [reply.value, *reply.more]
+        bind(spec, step, self.fds, [] if reply.errno else numbers, CLOSED)
+        made = self.system.operations[spec.rule].made
+        if reply.id is not None and len(made) == 1 and made[0] in self.world.made:
+            self.names[(made[0], reply.id)] = str(step.args[made[0]])
+        elif len(made) > 1 and reply.errno is None:
+            others = self.world.snapshot(fds=True).others[self.actor(step.by or "").pid]
+            for argument, number in zip(made, numbers, strict=True):
+                file = others[number]
+                self.names[(file.kind, file.object_id)] = str(step.args[argument])
+
+    # -- reading -------------------------------------------------------------------------------
+
+    def settled(self) -> Settled:
+        """The kernel's state now, in the names of the scenario."""
+        snapshot = self.world.snapshot(fds=True)
+        pids = {actor.pid: name for name, actor in self.actors.items() if actor.running}
+        fds = {}
+        for pid, name in pids.items():
+            files = {**snapshot.files.get(pid, {}), **snapshot.others.get(pid, {})}
+            if files:
+                fds[name] = {
+                    str(n): (f.kind, self._name(f.kind, f.object_id), f.refcnt)
+                    for n, f in sorted(files.items())
+                }
+        return Settled(
+            maps={self._name("map", i): tuple(refs) for i, refs in snapshot.maps.items()},
+            progs={self._name("prog", i): refs for i, refs in snapshot.progs.items()},
+            btfs={self._name("btf", i): refs for i, refs in snapshot.btfs.items()},
+            fds=fds,
+            hooks={name: self._attached(name, kind) for name, kind in self.hooks.items()},
+        )
+
+    def _name(self, kind: str, number: int) -> str:
+        return self.names.get((kind, number), f"{kind} {number}")
+
+    def _attached(self, hook: str, kind: str) -> list[str]:
+        attach = self.system.targets[kind].operations.attach
+        ids = self.world.attached(hook, str(attach.kernel["attach_type"]))
+        return [self._name("prog", i) for i in ids]
+
+
+OF_WORLD: dict[str, Callable[[World, str], object]] = {
+    "cgroup_make": World.cgroup_make,
+    "cgroup_remove": World.cgroup_remove,
+}
+BY_NAME: dict[str, Callable[[KernelSide, Actor, StepSpec, Step], str | None]] = {
+    "spawn": KernelSide._spawn,
+    "fork": KernelSide._fork,
+    "get_fd_by_id": KernelSide._by_id,
+}
+KNOWN = {*COMMANDS, *OF_WORLD, *BY_NAME} - {"perf_event_open"}
