@@ -6,17 +6,32 @@ A walk prefers rules that have fired least, so that every rule gets its turn. Th
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections import Counter
 from dataclasses import dataclass, field
 
-from bpflife.model.concrete import Blocked, Cells, ConcreteView
+from bpflife.model.concrete import Blocked, Cells, ConcreteView, Scope
 from bpflife.model.graphs import facts
 from bpflife.model.rules import Rule
-from bpflife.model.state import LIFE_OF, LOCK, TARGET, Broken
+from bpflife.model.state import FILE_OBJ, LIFE_OF, LOCK, TARGET, Broken, Family
 from bpflife.model.system import System
-from bpflife.model.values import BOOL, LIFE, NAT, OBJ
+from bpflife.model.values import BOOL, LIFE, NAT, OBJ, Value
 from bpflife.proofs.explicit import Explicit
+
+
+class Reading(ConcreteView):
+    """Notes every cell that a rule reads."""
+
+    def __init__(self, scope: Scope, cells: Cells) -> None:
+        super().__init__(scope, cells)
+        self.read: list[tuple[Family, tuple[int, ...]]] = []
+
+    def get(self, family: Family, *args: Value) -> Value:
+        if not family.rigid:
+            self.read.append((family, args))
+        return super().get(family, *args)
+
 
 Fired = tuple[Rule, dict[str, int], Cells]
 
@@ -70,16 +85,18 @@ class Walk:
         return found
 
     def staged(self, rule: Rule, cells: Cells) -> tuple[dict[str, int], Cells] | None:
-        """Parameters and a state in which a micro-step stands in its place, its locals are what
-        the text of its call says, and the lock is held where it should be; else as in `cells`."""
-        edge = rule.edges[0]
-        graph = self.system.releases.get(rule.op) or self.system.graphs[rule.op]
+        """Parameters, and for a micro-step a state in which it stands in its place, its locals are
+        what the text of its call says, and the lock is held where it should be; else `cells`."""
         env = {
             p.name: self.rng.choice(list(self.space.scope.domain(p.sort, p.kind)) or [0])
             for p in rule.params
         }
+        if rule.mode != "micro":
+            return env, cells
+        edge = rule.edges[0]
+        graph = self.system.releases.get(rule.op) or self.system.graphs[rule.op]
         fact = facts(graph).get(edge.source)
-        if fact is None or not all(env.values()):
+        if fact is None or not env["me"]:
             return None
         me, new = env["me"], dict(cells)
         new[(graph.frame.at.name, me)] = edge.source
@@ -88,11 +105,31 @@ class Walk:
             new[(family.name, me)] = 0
             if fact.regs[name] != "empty" and kinds:
                 new[(family.name, me)] = self._living(kinds, new)
+        for name, kind in fact.behind.items():
+            file = new[(graph.frame.registers[name].name, me)]
+            new[(FILE_OBJ.name, file)] = self._living(kind, new)
         if fact.target:
             hook = self._living(fact.target, new)
             new[(TARGET.name, me)] = hook
             new[(LOCK.name, hook)] = me if fact.locked else 0
         return env, {k: v for k, v in new.items() if v}
+
+    def nudged(self, rule: Rule, env: dict[str, int], cells: Cells) -> Cells:
+        """The state with some of the cells changed that the rule reads before it gives up."""
+        view = Reading(self.space.scope, cells)
+        with contextlib.suppress(Blocked, Broken):
+            rule.body(view, env)
+        new = dict(cells)
+        late = view.read[-2:] if self.rng.random() < 0.7 else view.read  # what it stopped at
+        for family, row in self.rng.sample(late, min(len(late), 2)):
+            if family.name in ("pc", "at", TARGET.name) or not all(row):
+                continue
+            if family.owners and self.space.scope.kinds[row[0] - 1] not in family.owners:
+                continue
+            kinds = "|".join(self.system.targets_of(family)) if family.slot else ""
+            values = [int(v) for v in self.space.scope.domain(family.range, kinds)] or [0, 1, 2]
+            new[(family.name, *row)] = self.rng.choice(values)
+        return {k: v for k, v in new.items() if v}
 
     def _living(self, kinds: str, cells: Cells) -> int:
         found = list(self.space.scope.domain(OBJ, kinds))

@@ -196,13 +196,16 @@ def _add_undo(
 
 @dataclass(frozen=True)
 class Facts:
-    """What the text says about a place: registers empty, full or maybe; the lock held or not.
+    """What the text says about a place: registers empty, full or maybe; the lock held or not;
+    registers with an object that this call has made; the kind of object behind a file.
     Only a template for lemmas (proved or dropped later) and for hints: nothing rests on it."""
 
     regs: Mapping[str, str]
     locked: bool
     kinds: Mapping[str, tuple[str, ...]]
     target: str = ""
+    made: frozenset[str] = frozenset()
+    behind: Mapping[str, str] = field(default_factory=dict)
 
 
 def facts(graph: Graph) -> dict[int, Facts]:
@@ -232,11 +235,15 @@ def after(before: Facts, edge: Edge) -> Facts:
     step = edge.step
     locked = before.locked if step.lock == 0 else step.lock > 0
     filled = {r: step.kinds for r, v in step.regs.items() if v != "empty"}
+    made = {r for r in before.made if r not in step.regs} | ({step.makes} - {""})
+    behind = {r: kind for r, kind in before.behind.items() if r not in step.regs}
     return Facts(
         {**before.regs, **step.regs},
         locked,
         {**before.kinds, **filled},
         step.target or before.target,
+        frozenset(made),
+        {**behind, **step.behind},
     )
 
 
@@ -244,4 +251,7 @@ def _join(a: Facts, b: Facts) -> Facts:
     regs = {r: v if v == b.regs[r] else "maybe" for r, v in a.regs.items()}
     both = {*a.kinds, *b.kinds}
     kinds = {r: tuple(sorted({*a.kinds.get(r, ()), *b.kinds.get(r, ())})) for r in both}
-    return Facts(regs, a.locked and b.locked, kinds, a.target if a.target == b.target else "")
+    return Facts(
+        regs, a.locked and b.locked, kinds, a.target if a.target == b.target else "",
+        a.made & b.made, {r: kind for r, kind in a.behind.items() if b.behind.get(r) == kind},
+    )  # fmt: skip

@@ -174,7 +174,7 @@ def reachable(system: System) -> list[Invariant]:
         lambda k, c: _not_freed(k, k.get(s.RUNNING, c)),
         wrong="{x} is inside {prog}, which is freed",
     )
-    return [by_hook, by_cpu]
+    return [by_hook, by_cpu] if system.targets else [by_cpu]
 
 
 # ---------------------------------------------------------------------------------------------

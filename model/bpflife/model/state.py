@@ -83,6 +83,8 @@ PIN = Family("pin", (PATH,), OBJ, counted=True, user=True, targets=("map", "prog
 CLOEXEC = Family("cloexec", (PROC, FD), BOOL, part="processes")  # closed by exec
 VMA = Family("vma", (PROC, IDX), OBJ, counted=True, targets=("file",), part="processes")
 CHILD = Family("on.child", (TASK,), PROC, part="processes")  # the process that a fork is making
+MAKER = Family("maker", (PROC,), TASK, part="processes")  # and which task makes it
+BY = Family("by", (OBJ,), TASK, part="processes")  # who created it: for proofs (lemmas.py)
 MMAPABLE = Family("mmapable", (OBJ,), BOOL, owners=("map",), part="processes")
 PEER = Family("peer", (OBJ,), OBJ, owners=("socket",), targets=("socket",), part="passing")
 HUNG_UP = Family("hung_up", (OBJ,), BOOL, owners=("socket",), part="passing")
@@ -120,7 +122,7 @@ AT = Family("at", (OBJ,), RELEASE_PLACE)
 
 
 MORE = (  # the families of the parts of Linux beyond the core
-    *(CLOEXEC, VMA, CHILD, MMAPABLE),
+    *(CLOEXEC, VMA, CHILD, MAKER, BY, MMAPABLE),
     *(PEER, HUNG_UP, SENT, QUEUE, CARGO),
     *(MTYPE, ELEM, FLUSH, OWNED, INNER),
     BTF_OF,

@@ -74,6 +74,8 @@ class Step:
     checks: tuple[Check, ...] = ()
     regs: Mapping[str, str] = field(default_factory=dict)
     kinds: tuple[str, ...] = ()  # of what it leaves in the register it fills
+    makes: str = ""  # the register that holds an object which nobody else knows yet
+    behind: Mapping[str, str] = field(default_factory=dict)  # register of a file -> kind behind it
     target: str = ""  # the kind of hook target that the call works on from here
     lock: int = 0
     loop: bool = False

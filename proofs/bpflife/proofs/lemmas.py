@@ -17,11 +17,9 @@ from bpflife.model.state import Family, View
 from bpflife.model.system import System
 from bpflife.model.values import (
     CPU,
-    FD,
     LIFE,
     NONE,
     OBJ,
-    PROC,
     RUN,
     TASK,
     And,
@@ -47,18 +45,30 @@ def candidates(system: System) -> list[Invariant]:
 
 def registers(system: System, owner: object) -> list[Family]:
     """The families of registers of tasks (or of dying objects)."""
-    return [f for f in system.families if "." in f.name and f.args == (owner,) and f != s.TARGET]
+    own = (f for f in system.families if "." in f.name and f.args == (owner,))
+    return [f for f in own if f.slot and f != s.TARGET]
+
+
+def _owned(system: System, kind: str = "") -> list[Family]:
+    """The families of slots that objects (of a kind) own, but for their locals."""
+    found = [f for f in system.families if f.slot and f.args[0] == OBJ and "." not in f.name]
+    return [f for f in found if f.owners and (not kind or kind in f.owners)]
 
 
 def _general(system: System) -> list[Invariant]:
     found = [
-        Invariant("a process that is not alive has no descriptor", (PROC, FD), _no_fds),
+        _only_alive("descriptor", s.FD_SLOT),
         Invariant("a task in a call has a living process", (TASK,), _call_alive),
         Invariant("a dying object is somewhere in its release path", (OBJ,), _at),
         Invariant("a grace period waits for running CPUs only", (OBJ, CPU), _gp),
         Invariant("every open file is of an object", (OBJ,), _file_full),
     ]
-    found += [_owner_phase(f) for f in (s.FILE_OBJ, s.USED, system.entry) if f in system.families]
+    found += [_owner_phase(f) for f in _owned(system)]
+    found += [_own_slot(f) for f in (system.dir, s.SENT, s.FLUSH) if f in system.families]
+    if s.VMA in system.families:
+        found += [_only_alive("mapping", s.VMA), _child()]
+    if s.PEER in system.families:
+        found += _sockets()
     for f in registers(system, OBJ):
         found.append(_dying_register(f))
     if s.RUNNING in system.families:
@@ -68,11 +78,58 @@ def _general(system: System) -> list[Invariant]:
         found.append(
             Invariant("a call is inside a target that is there", (TASK,), _inside(own.owners))
         )
-        found.append(
-            Invariant("a directory keeps its own target", (OBJ,),
-                      lambda k, o: one_of_terms(k.get(own, o), o))
-        )  # fmt: skip
     return found
+
+
+def _own_slot(family: Family) -> Invariant:
+    """A slot that only ever holds its own owner: a directory, a queue, pending work."""
+    return Invariant(
+        f"{family.name} holds its own owner", (OBJ,), lambda k, o: one_of_terms(k.get(family, o), o)
+    )
+
+
+def _only_alive(what: str, family: Family) -> Invariant:
+    """A process that does not live (or is not about to) has no descriptor, no mapping."""
+    there = (RUN.running, RUN.exiting, RUN.starting)
+
+    def body(k: View, p: Value, n: Value) -> Value:
+        return Or(one_of(k.get(s.RUN_OF, p), there), eq(k.get(family, p, n), NONE))
+
+    return Invariant(f"a process that is not alive has no {what}", family.args, body)
+
+
+def _child() -> Invariant:
+    """The process that a fork makes has not started, and nobody else makes it."""
+
+    def body(k: View, t: Value) -> Value:
+        child = k.get(s.CHILD, t)
+        mine = And(eq(k.get(s.RUN_OF, child), RUN.starting), eq(k.get(s.MAKER, child), t))
+        return Or(eq(child, NONE), mine)
+
+    return Invariant("a child in the making is of one task", (TASK,), body)
+
+
+def _sockets() -> list[Invariant]:
+    """Two sockets know each other or neither does; a message stands in a queue, with its cargo."""
+
+    def mutual(k: View, o: Value) -> Value:
+        peer = k.get(s.PEER, o)
+        return Or(eq(peer, NONE), And(k.kind(peer, "socket"), eq(k.get(s.PEER, peer), o)))
+
+    def queued(k: View, m: Value) -> Value:
+        socket = k.get(s.QUEUE, m)
+        there = one_of(k.get(s.LIFE_OF, socket), (LIFE.live, LIFE.dying))
+        return Or(eq(socket, NONE), And(k.kind(socket, "socket"), there))
+
+    def whole(k: View, m: Value) -> Value:
+        sent, queue = ne(k.get(s.SENT, m), NONE), ne(k.get(s.QUEUE, m), NONE)
+        return And(Implies(sent, And(queue, ne(k.get(s.CARGO, m), NONE))), Implies(queue, sent))
+
+    return [
+        Invariant("peers know each other", (OBJ,), mutual),
+        Invariant("a message stands in the queue of a socket", (OBJ,), queued),
+        Invariant("a message that was sent has a queue and a file", (OBJ,), whole),
+    ]
 
 
 def _inside(kinds: tuple[str, ...]) -> Callable[[View, Value], Value]:
@@ -87,11 +144,6 @@ def _inside(kinds: tuple[str, ...]) -> Callable[[View, Value], Value]:
 def one_of_terms(x: Value, o: Value) -> Value:
     """x is none or o."""
     return Or(eq(x, NONE), eq(x, o))
-
-
-def _no_fds(k: View, p: Value, n: Value) -> Value:
-    alive = one_of(k.get(s.RUN_OF, p), (RUN.running, RUN.exiting))
-    return Or(alive, eq(k.get(s.FD_SLOT, p, n), NONE))
 
 
 def _call_alive(k: View, t: Value) -> Value:
@@ -187,6 +239,13 @@ def _at_place(system: System, graph: Graph, place: int, fact: Facts) -> list[Inv
         kinds = fact.kinds.get(mine[family.name], ())
         if kinds:
             found.append(here(f"{family.name} is {' or '.join(kinds)}", _is_kind(family, kinds)))
+    found += [here(what, holds) for what, holds in _made(system, graph, fact)]
+    for r, kind in fact.behind.items():
+        if kind in system.kinds:
+            what = f"{graph.frame.registers[r].name} is of a {kind}"
+            found.append(here(what, _of_kind(graph.frame.registers[r], kind)))
+    if s.CHILD in system.families:
+        found += [here("no child", _is(s.CHILD, True)), here("a child", _is(s.CHILD, False))]
     if not fact.target:
         found.append(here("no target", _is(s.TARGET, True)))
         return found
@@ -202,6 +261,37 @@ def _at_place(system: System, graph: Graph, place: int, fact: Facts) -> list[Inv
         found.append(here("lock held", lambda k, t: eq(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
         found += [here(what, holds) for what, holds in _conditions(system, graph, fact)]
     return found
+
+
+def _made(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]:
+    """About objects that this call has made: they are its own, differ, and hold nothing yet."""
+    found: list[tuple[str, object]] = []
+    mine = sorted(fact.made)
+    for r in mine if s.BY in system.families else ():
+        register, kind = graph.frame.registers[r], fact.kinds[r][0]
+        found.append((f"{register.name} is its own", _by(register)))
+        for family in _owned(system, kind):
+            if len(family.args) == 1:
+                found.append((f"{family.name} of {register.name} empty", _empty(family, register)))
+        for other in mine[mine.index(r) + 1 :]:
+            found.append((f"{r} is not {other}", _differ(register, graph.frame.registers[other])))
+    return found
+
+
+def _by(register: Family) -> object:
+    return lambda k, t: eq(k.get(s.BY, k.get(register, t)), t)
+
+
+def _empty(family: Family, register: Family) -> object:
+    return lambda k, t: eq(k.get(family, k.get(register, t)), NONE)
+
+
+def _differ(a: Family, b: Family) -> object:
+    return lambda k, t: Or(eq(k.get(a, t), NONE), ne(k.get(a, t), k.get(b, t)))
+
+
+def _of_kind(register: Family, kind: str) -> object:
+    return lambda k, t: k.kind(k.get(s.FILE_OBJ, k.get(register, t)), kind)
 
 
 def _is(family: Family, empty: bool) -> object:
@@ -239,9 +329,7 @@ def _of_release(system: System, kind: str, graph: Graph) -> list[Invariant]:
     found = []
     places = list(range(graph.base, graph.base + graph.size))
     found.append(_own_places(kind, places))
-    own = [
-        f for f in (s.FILE_OBJ, s.USED, system.entry) if kind in f.owners and f in system.families
-    ]
+    own = _owned(system, kind)
     for place, fact in facts(graph).items():
         name = graph.place_names[place - graph.base]
         for family in registers(system, OBJ):
@@ -317,7 +405,7 @@ def _locks(system: System) -> list[Invariant]:
 
 
 def _idle(system: System) -> Invariant:
-    families = [*registers(system, TASK), s.TARGET]
+    families = [f for f in (*registers(system, TASK), s.TARGET, s.CHILD) if f in system.families]
 
     def body(k: View, t: Value) -> Value:
         empty = And(*[eq(k.get(f, t), NONE) for f in families])

@@ -22,10 +22,13 @@ def _create(f: Frame, reg: str, kind: str) -> Step:
         k.set(f.reg(reg), (e["me"],), o)
         if kind == "prog":
             k.set(f.ptype, (o,), e["type"])
+        if "processes" in f.parts:
+            k.set(s.BY, (o,), e["me"])
 
     params = (Param("type", f.ptype.range),) if kind == "prog" else ()
     words = f"creates {{{reg}}} with refcnt 1"
-    return Step(f"create {reg} {kind}", words, effect, params, regs={reg: "full"}, kinds=(kind,))
+    text, regs = f"create {reg} {kind}", {reg: "full"}
+    return Step(text, words, effect, params, regs=regs, kinds=(kind,), makes=reg)
 
 
 @step("open {file} on {reg}")

@@ -11,7 +11,7 @@ from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step
 from ..values import LIFE, NONE, OBJ, And, Not, Value, eq, ne
-from .registry import nothing, step
+from .registry import step
 
 
 def _socket(f: Frame, reg: str) -> Guard:
@@ -34,15 +34,6 @@ def _pair(f: Frame, reg: str, other: str) -> Step:
     return Step(f"pair {reg} with {other}", words, effect)
 
 
-@step("expect {sock} connected")
-def _expect_connected(f: Frame, sock: str, errno: str) -> Step:
-    """The socket of this local's file has not given up on its peer, else the errno."""
-    socket = _socket(f, sock)
-    check = Check(errno, lambda k, e: eq(k.get(s.HUNG_UP, socket(k, e)), False))
-    text = f"expect {sock} connected"
-    return Step(text, "looks whether it is connected", nothing, checks=(check,))
-
-
 @step("disconnect {sock}")
 def _disconnect(f: Frame, sock: str) -> Step:
     """The socket gives up on a peer that is gone: it was refused once. (unix_dgram_sendmsg)"""
@@ -54,19 +45,16 @@ def _disconnect(f: Frame, sock: str) -> Step:
     return Step(f"disconnect {sock}", "gives up on the other end", effect)
 
 
-@step("expect peer of {sock}")
-def _expect_peer(f: Frame, sock: str, errno: str) -> Step:
-    """The socket of this local's file has a peer that lives, else the errno."""
-    socket = _socket(f, sock)
-    check = Check(errno, lambda k, e: ne(k.get(s.PEER, socket(k, e)), NONE))
-    return Step(f"expect peer of {sock}", "looks for the other end", nothing, checks=(check,))
-
-
 @step("send {file} over {sock}")
 def _send(f: Frame, file: str, sock: str) -> Step:
     """A new message stands in the peer's queue and takes over the local's reference to the file:
-    the sender may close it, and die. (unix_attach_fds: net/unix/scm.c)"""
+    the sender may close it, and die. ENOTCONN: it gave up on the peer before; ECONNREFUSED: the
+    peer is gone. One step, under the peer's lock. (unix_dgram_sendmsg: net/unix/af_unix.c)"""
     socket = _socket(f, sock)
+    checks = (
+        Check("ENOTCONN", lambda k, e: eq(k.get(s.HUNG_UP, socket(k, e)), False)),
+        Check("ECONNREFUSED", lambda k, e: ne(k.get(s.PEER, socket(k, e)), NONE)),
+    )
 
     def effect(k: View, e: Env) -> None:
         m = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), "message")
@@ -80,7 +68,8 @@ def _send(f: Frame, file: str, sock: str) -> Step:
         k.set(f.reg(file), (e["me"],), NONE)
 
     words = f"sends {{{file}}}: the message in flight holds the open file"
-    return Step(f"send {file} over {sock}", words, effect, regs={file: "empty"})
+    text, regs = f"send {file} over {sock}", {file: "empty"}
+    return Step(text, words, effect, (), None, checks, regs)
 
 
 @step("receive {file} over {sock}")

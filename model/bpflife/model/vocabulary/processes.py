@@ -95,6 +95,7 @@ def _begin_child(f: Frame, child: str) -> Step:
         k.when(eq(k.get(s.RUN_OF, e[child]), RUN.unborn))
         k.set(s.RUN_OF, (e[child],), RUN.starting)
         k.set(s.CHILD, (e["me"],), e[child])
+        k.set(s.MAKER, (e[child],), e["me"])
 
     words = "makes a new process, which is not running yet"
     return Step(f"new process {child}", words, effect, (Param(child, PROC),))
@@ -148,7 +149,9 @@ def _start_child(f: Frame) -> Step:
     """The child runs. (wake_up_new_task)"""
 
     def effect(k: View, e: Env) -> None:
-        k.set(s.RUN_OF, (k.get(s.CHILD, e["me"]),), RUN.running)
+        child = k.get(s.CHILD, e["me"])
+        k.set(s.RUN_OF, (child,), RUN.running)
+        k.set(s.MAKER, (child,), NONE)
         k.set(s.CHILD, (e["me"],), NONE)
 
     return Step("start child", "starts the new process", effect)
@@ -207,7 +210,8 @@ def _dropped(
 @step("map {file}")
 def _map(f: Frame, file: str) -> Step:
     """A new mapping takes over the local's reference to the file: it holds the file, no count of
-    the map changes. EACCES: BTF, whose files are read-only; ENODEV: no map; ENOTSUPP: no array; EINVAL: not made to be mapped.
+    the map changes. EACCES: BTF, whose files are read-only; ENODEV: no map; ENOTSUPP: no array;
+    EINVAL: not made to be mapped.
     (bpf_map_mmap: kernel/bpf/syscall.c, array_map_mmap: kernel/bpf/arraymap.c)"""
 
     def behind(k: View, e: Env) -> Value:

@@ -101,7 +101,10 @@ def _hold(f: Frame, reg: str, arg: str) -> Step:
     text, params = f"hold {reg} from {arg}", (Param(arg, FD),)
     target = sort if is_target else ""
     checks_, regs = tuple(checks), {reg: "full"}
-    return Step(text, words, effect, params, None, checks_, regs, ("file",), target)
+    return Step(
+        text, words, effect, params, None, checks_, regs, ("file",), target=target,
+        behind={} if sort == "fd" else {reg: sort},
+    )  # fmt: skip
 
 
 @step("copy {reg} from {arg}")
