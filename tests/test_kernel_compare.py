@@ -13,7 +13,7 @@ from bpflife.model.documents import InputError, Scenario, Step
 from bpflife.model.simulator import play
 from bpflife.proofs.kernel.available import why_not
 from bpflife.proofs.kernel.compare import compare
-from generate import random_scenario
+from bpflife.proofs.kernel.generate import random_scenario
 
 
 @pytest.fixture(scope="session", autouse=True)

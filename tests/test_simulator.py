@@ -15,8 +15,8 @@ from bpflife.model.graphs import IDLE
 from bpflife.model.properties import CATALOGUE
 from bpflife.model.simulator import play
 from bpflife.proofs.judge import rows
+from bpflife.proofs.kernel.generate import random_scenario
 from bpflife.proofs.scopes import SMALL
-from generate import random_scenario
 from walks import Walk
 
 

@@ -62,7 +62,28 @@ def parser() -> argparse.ArgumentParser:
     _list_options(commands.add_parser("list", help="what there is to play, check and write"))
     _run_options(commands.add_parser("run", help="play scenarios, on the kernel too if asked"))
     _check_options(commands.add_parser("check", help="what holds for an attach API"))
+    _conform_options(commands.add_parser("conform", help="the model against the running kernel"))
     return top
+
+
+def _conform_options(conform: argparse.ArgumentParser) -> None:
+    conform.add_argument(
+        "--random", type=_count, default=100, metavar="N", help="scenarios; default: %(default)s"
+    )
+    conform.add_argument("--seed", type=_count, default=1, metavar="S", help="default: %(default)s")
+    conform.add_argument("--length", type=_count, default=30, metavar="L", help="steps of each")
+    conform.add_argument("--jobs", type=_count, default=0, help="worker processes; default: cores")
+    conform.add_argument("--cards", default="cgroup_legacy", metavar="A,B", help="attach APIs")
+    conform.add_argument("--json", action="store_true", help="the report as one JSON document")
+    conform.add_argument(
+        "--out", type=Path, default=Path(), metavar="DIR", help="where disagreements are written"
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or len(text) > 7:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a number from 0 to 9999999")
+    return int(text)
 
 
 def _app_options(app: argparse.ArgumentParser) -> None:
@@ -144,6 +165,8 @@ def command(options: argparse.Namespace) -> int:
             raise InputError(f"--cards goes with `list steps`, not with `list {options.what}`")
         listing.show(options.what, list(listing.names_in(options.cards or "")))
         return FINE
+    if options.command == "conform":
+        return _conform(options)
     from . import inputs
 
     names = options.scenarios if options.command == "run" else [options.card]
@@ -160,6 +183,20 @@ def command(options: argparse.Namespace) -> int:
     from .check import check
 
     return check(options.card, options.property, **files)
+
+
+def _conform(options: argparse.Namespace) -> int:
+    from .conform import conform
+    from .listing import names_in
+
+    if not options.out.is_dir():
+        raise InputError(f"{options.out}: the folder does not exist")
+    if not 1 <= options.length <= 200:
+        raise InputError("--length: a scenario has 1 to 200 steps")
+    return conform(
+        options.random, options.seed, list(names_in(options.cards)), length=options.length,
+        jobs=options.jobs, as_json=options.json, folder=options.out,
+    )  # fmt: skip
 
 
 def _version() -> str:

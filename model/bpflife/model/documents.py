@@ -226,6 +226,30 @@ class Comparison(Document):
         return [f"step {n}: {d}" for n, row in enumerate(self.rows, 1) for d in row.differences]
 
 
+class Disagreement(Document):
+    """A scenario, made as small as it gets, on which model and kernel do not agree."""
+
+    scenario: Scenario
+    differences: list[str]
+
+
+class Conformance(Document):
+    """How many random scenarios agreed, and what of the model they exercised. `rules`: fired, of
+    how many; `pairs`: steps right after one another, of how many."""
+
+    version: Literal[1] = 1
+    kernel: str = ""
+    why_not: str = ""
+    seed: int = 0
+    scenarios: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    rules: tuple[int, int] = (0, 0)
+    pairs: tuple[int, int] = (0, 0)
+    not_fired: list[str] = Field(default=[], description="rules that no scenario reached")
+    disagreements: list[Disagreement] = []
+
+
 # ---------------------------------------------------------------------------------------------
 # Verdict: what was shown
 

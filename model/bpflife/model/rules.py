@@ -93,7 +93,8 @@ def micro_rules(graph: Graph, actor: str) -> list[Rule]:
     return [make(graph, edge, known, actor) for edge in graph.edges if edge.source in known]
 
 
-def _edge_name(graph: Graph, edge: Edge) -> str:
+def edge_name(graph: Graph, edge: Edge) -> str:
+    """The name of the micro-step rule of an edge."""
     place = edge.source - graph.base
     label = graph.place_names[place] if edge.source != IDLE else f"{graph.name}.1"
     suffix = f"!{edge.failed}" if edge.failed is not None else ".done" if edge.leaves_loop else ""
@@ -118,7 +119,7 @@ def _task_micro(graph: Graph, edge: Edge, known: Mapping[int, Facts], actor: str
     params = () if edge.leaves_loop else edge.step.params
     noop = edge.source == IDLE == edge.target and edge.failed is not None
     return Rule(
-        _edge_name(graph, edge), (Param("me", TASK), *params), body, "micro", actor,
+        edge_name(graph, edge), (Param("me", TASK), *params), body, "micro", actor,
         _edge_words(edge), graph.name, False, edge.errno, noop, (edge,),
     )  # fmt: skip
 
@@ -153,7 +154,7 @@ def _release_micro(graph: Graph, edge: Edge, known: Mapping[int, Facts], actor: 
     words = edge.step.words if not edge.leaves_loop else "it holds nothing any more"
     freed = "; {me} is freed" if edge.target == IDLE else ""
     return Rule(
-        _edge_name(graph, edge), (Param("me", OBJ, graph.frame.own), *params), body, "micro",
+        edge_name(graph, edge), (Param("me", OBJ, graph.frame.own), *params), body, "micro",
         "kernel", f"{{me}}: {words}{freed}", graph.name, True, None, False, (edge,),
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ from .catalogue import system_for
 from .concrete import LIMIT, Blocked
 from .documents import InputError, Scenario, Step, Trace, TraceStep, Violation
 from .language import BPFFS, WORD, Arg, Language, StepSpec, bind, check_value, new_labels, where
-from .rules import Rule
+from .rules import Rule, edge_name
 from .state import Broken
 from .steps import Param
 from .system import System
@@ -44,6 +44,7 @@ class Player:
     title: str = ""
     world: World = field(init=False)
     steps: list[TraceStep] = field(default_factory=list)
+    fired: set[str] = field(default_factory=set)  # micro-step rules
     scenario: Scenario | None = None
 
     def __post_init__(self) -> None:
@@ -87,7 +88,7 @@ class Player:
         twin = self.world.copy()
         quiet = Player.__new__(Player)
         quiet.world, quiet.internal, quiet.steps, quiet.states = twin, self.internal, [], []
-        quiet.system = self.system
+        quiet.system, quiet.fired = self.system, self.fired
         quiet.settle(readers=True)
         return twin
 
@@ -123,6 +124,8 @@ class Player:
             if world.scope.sizes.get(FD, 0) >= LIMIT:
                 raise InputError(f"{at}: the model has at most {LIMIT} descriptors") from None
             raise InputError(f"{at}: {step.do} has to wait here, and nothing will end it") from None
+        graph = self.system.graphs[spec.rule]
+        self.fired |= {edge_name(graph, edge) for edge in outcome.path}
         given = [*outcome.numbers(me), *outcome.numbers(me, s.VMA)]
         bind(spec, step, world.fds, [] if outcome.errno else given, 0)
         world.adopt(outcome, wanted)
@@ -382,6 +385,7 @@ class Player:
         step: Step | None, wanted: str = "",
     ) -> None:  # fmt: skip
         world = self.world
+        self.fired.add(rule.name)
         words = {p.name: self._word(p, env) for p in rule.params if p.name in env}
         held = self._locals(rule, env)
         world.adopt(outcome, [wanted] if wanted else [])

@@ -17,7 +17,7 @@ from . import state as s
 from .concrete import Blocked, Cells, ConcreteView, Scope
 from .documents import InputError, ObjectState, Settled, Slot, State
 from .graphs import IDLE, Edge, Graph, facts
-from .language import BPFFS
+from .language import BPFFS, MAX_KEY
 from .rules import Rule, begin, finish, left_full
 from .state import Broken, Family
 from .steps import Param
@@ -28,6 +28,7 @@ UNNAMED = ("file", "message")  # kinds that scenarios have no names for
 FIRST_FD = 3  # 0, 1 and 2 are taken in every process
 CPUS = 2
 MAX_THREADS = 8
+START = {CPU: CPUS, FD: 4, IDX: MAX_KEY + 1}  # every element that a scenario can name is there
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Outcome:
     errno: str | None
     seen: dict[str, int]
     rule: str = ""
+    path: list[Edge] = field(default_factory=list)  # of a call: the steps that it took
     given: list[tuple[str, int, int]] = field(default_factory=list)
 
     def numbers(self, process: int, family: Family = s.FD_SLOT) -> list[int]:
@@ -55,7 +57,7 @@ class World:
     objects: dict[int, str] = field(default_factory=dict)
     paths: list[str] = field(default_factory=list)
     fds: dict[tuple[str, str], int] = field(default_factory=dict)  # language.bind
-    scope: Scope = field(default_factory=lambda: Scope({CPU: CPUS, FD: 4, IDX: 2}, grows=True))
+    scope: Scope = field(default_factory=lambda: Scope({**START}, grows=True))
 
     def copy(self) -> World:
         """An independent copy of the state; names are shared until somebody adds one."""
@@ -134,7 +136,7 @@ class World:
         """One rule. Raises Blocked, or Broken when a step's need is not met."""
         view = ConcreteView(self.scope, self.cells)
         rule.body(view, env)
-        return Outcome(view.commit(), rule.errno, view.seen, rule.name, view.given)
+        return Outcome(view.commit(), rule.errno, view.seen, rule.name, given=view.given)
 
     def call(self, graph: Graph, env: Mapping[str, object]) -> Outcome:
         """A whole system call: the path of the graph whose guards hold.
@@ -155,7 +157,7 @@ class World:
                 break
         finish(graph, view, me, left_full(facts(graph), path[-1]))
         errno = next((e.errno for e in path if e.errno), None)
-        return Outcome(view.commit(), errno, view.seen, graph.name, view.given)
+        return Outcome(view.commit(), errno, view.seen, graph.name, path, view.given)
 
     def _take(
         self, view: ConcreteView, graph: Graph, place: int, env: dict[str, object], turns: list[int]

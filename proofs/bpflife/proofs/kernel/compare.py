@@ -7,11 +7,12 @@ until it equals the model's settled state, for at most some seconds: frees are d
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 
 from bpflife.model.catalogue import system_for
-from bpflife.model.documents import Compared, Comparison, InputError, Scenario, Settled, Step
+from bpflife.model.documents import Compared, Comparison, InputError, Scenario, Settled, Step, Trace
 from bpflife.model.language import Language, where
 from bpflife.model.simulator import play
 
@@ -31,25 +32,44 @@ def compare(
     Where the machine refuses bpf(2), or a card is only a proposal, the answer has no rows and
     says why. Raises InputError for a step that the model can't play or a kernel can't do alone.
     """
-    trace = play(scenario)
+    return compare_trace(scenario, play(scenario), progress, settle)
+
+
+def compare_trace(
+    scenario: Scenario,
+    trace: Trace,
+    progress: Callable[[str], None] = lambda _: None,
+    settle: float = SETTLE,
+    world: World | None = None,
+) -> Comparison:
+    """A scenario that the model has played already, in a world of its own or in `world`."""
     release = os.uname().release
-    refused = _only_model(scenario) or why_not()
+    refused = _only_model(scenario) or (why_not() if world is None else "")
     if trace.violation:
         refused = f"the model's play ends in a violation: {trace.violation.sentence}"
     if refused:
         return Comparison(scenario=scenario.scenario, kernel=release, why_not=refused)
+    with contextlib.nullcontext(world) if world else World() as place:
+        rows = _rows(
+            scenario, trace, KernelSide(system_for(scenario.cards), place), progress, settle
+        )
+    return Comparison(scenario=scenario.scenario, kernel=release, rows=rows)
+
+
+def _rows(
+    scenario: Scenario, trace: Trace, side: KernelSide, progress: Callable[[str], None],
+    settle: float,
+) -> list[Compared]:  # fmt: skip
     model_steps = [step for step in trace.steps if step.settled]
     rows = []
-    with World() as world:
-        side = KernelSide(system_for(scenario.cards), world)
-        for number, (step, played) in enumerate(zip(scenario.steps, model_steps, strict=True)):
-            progress(f"step {number + 1} of {len(model_steps)}: {step.do}")
-            spec = side.language.spec(step, where(scenario, number))
-            got = side.do(spec, step)
-            assert played.settled is not None
-            kernel, _ = wait_until(side.settled, played.settled.__eq__, settle)
-            rows.append(_row(step, played.settled, kernel, played.errno, got))
-    return Comparison(scenario=scenario.scenario, kernel=release, rows=rows)
+    for number, (step, played) in enumerate(zip(scenario.steps, model_steps, strict=True)):
+        progress(f"step {number + 1} of {len(model_steps)}: {step.do}")
+        spec = side.language.spec(step, where(scenario, number))
+        got = side.do(spec, step)
+        assert played.settled is not None
+        kernel, _ = wait_until(side.settled, played.settled.__eq__, settle)
+        rows.append(_row(step, played.settled, kernel, played.errno, got))
+    return rows
 
 
 def _only_model(scenario: Scenario) -> str:
