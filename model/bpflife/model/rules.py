@@ -307,6 +307,14 @@ def world_rules(
         for waits in (s.GP_OBJ, s.GP_CALL):
             k.each(waits, lambda old, _, cpu: And(old, ne(cpu, c)))
 
+    def purge(k: View, e: Env) -> None:
+        m = e["m"]
+        k.when(ne(k.get(s.SENT, m), NONE))
+        k.when(eq(k.get(s.HUNG_UP, k.get(s.QUEUE, m)), True))
+        k.set(s.QUEUE, (m,), NONE)
+        k.drop(m, first)
+        k.set(s.SENT, (m,), NONE)
+
     p, cpu, fd = Param("p", PROC), Param("c", CPU), Param("n", FD)
     hook = Param("hook", OBJ, "|".join(targets))
     rows: list[tuple[str, tuple[Param, ...], Any, bool, str, str]] = [
@@ -324,6 +332,10 @@ def world_rules(
         "processes": [
             ("exit_unmap", (p, i), exit_unmap, True, "kernel",
              "the kernel takes a mapping of {p} away: the open file loses one reference"),
+        ],
+        "passing": [
+            ("purge", (Param("m", OBJ, "message"),), purge, True, "kernel",
+             "the socket has lost its peer: {m}, which the peer had sent, is dropped"),
         ],
         "maps": [
             ("flush", (array, i), flush, True, "kernel",

@@ -36,7 +36,8 @@ def _pair(f: Frame, reg: str, other: str) -> Step:
 
 @step("disconnect {sock}")
 def _disconnect(f: Frame, sock: str) -> Step:
-    """The socket gives up on a peer that is gone: it was refused once. (unix_dgram_sendmsg)"""
+    """The socket gives up on a peer that is gone: it was refused once, and what the peer had sent
+    is lost. (unix_dgram_sendmsg, unix_dgram_disconnected: net/unix/af_unix.c)"""
     socket = _socket(f, sock)
 
     def effect(k: View, e: Env) -> None:
