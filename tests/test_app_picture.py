@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bpflife.app.picture import looks
 from bpflife.app.picture.charts import counts_chart, update_chart
 from bpflife.app.picture.layout import LABEL_HEIGHT
 from bpflife.app.picture.picture import picture_data, rule_words, text_width
-from bpflife.model.catalogue import load_scenario, story_names
+from bpflife.model.catalogue import load_card, load_scenario, story_names
 from bpflife.model.documents import ObjectState, Slot, State, Trace, TraceStep, Violation
 from bpflife.model.simulator import play
+from bpflife.model.system import PARTS, System
 
 CALL = "call by loader"
 
@@ -130,3 +133,18 @@ def test_a_chart_takes_a_longer_trace_and_refuses_another_one() -> None:
 def test_wide_letters_get_room() -> None:
     assert text_width("mmmm", 14) > 1.3 * text_width("aaaa", 14) > text_width("iiii", 14)
     assert text_width("\u5730\u56fe", 14) >= 28
+
+
+def test_every_kind_and_family_of_the_model_has_its_look() -> None:
+    """Nothing that can be in a trace is drawn as "something": kinds have a lane and an icon that
+    the drawing module knows, families of slots have words."""
+    system = System([load_card("cgroup_legacy"), load_card("perf_event")], PARTS)
+    icons = (Path(looks.__file__).parent / "picture.js").read_text("utf-8")
+    for kind in system.kinds:
+        look = looks.look_of(kind)
+        assert look is not looks.LOOKS["other"], kind
+        assert look.lane in looks.LANES
+        assert f"\n  {look.icon}: " in icons, kind
+    for family in system.families:
+        if family.slot:
+            assert looks.family_of(family.name) is not looks.UNKNOWN, family.name

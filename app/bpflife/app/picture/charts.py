@@ -14,7 +14,8 @@ from bokeh.models.tickers import BasicTicker
 from bokeh.models.tools import HoverTool
 from bokeh.plotting import figure
 
-from bpflife.app.picture.picture import look_of, shorten, visible
+from bpflife.app.picture.looks import look_of
+from bpflife.app.picture.picture import shorten, visible
 from bpflife.model.documents import Trace
 
 HEIGHT: Final = 220

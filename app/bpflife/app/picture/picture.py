@@ -1,8 +1,7 @@
 """A trace as data for drawing: pure Python, no Panel, nothing that a browser would have to decide.
 
-Everything about how a kind of object or a family of slots looks is in `LANES`, `LOOKS` and
-`FAMILIES`; what is not listed there gets a plain default. Every string of a trace is text for the
-picture, whatever it contains: the drawing code sets text nodes and never markup.
+How a kind of object or a family of slots looks is in `looks.py`. Every string of a trace is text
+for the picture, whatever it contains: the drawing code sets text nodes and never markup.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bpflife.app.picture.layout import TALL, WIDE, Item, Line, Metrics, arrange
+from bpflife.app.picture.looks import HELD, LANES, LOOKS, SAME_LOOK, Look, family_of, look_of
 from bpflife.model.catalogue import system_for
 from bpflife.model.documents import (
     InputError,
@@ -27,105 +27,10 @@ from bpflife.model.documents import (
 )
 from bpflife.model.language import Language
 
-
-@dataclass(frozen=True)
-class Look:
-    """How a kind of node is drawn and what its conditions are called."""
-
-    lane: str
-    icon: str
-    shape: str
-    hue: str
-    words: str
-    plural: str  # for the heading of its lane
-    here: str = ""  # second line while it exists
-    gone: str = "freed"
-    counted: bool = False  # show its reference count even when it never differs from zero
-
-
-@dataclass(frozen=True)
-class Family:
-    """What a family of slots means, for edges and their owners."""
-
-    words: str  # "OWNER {words} TARGET"
-    owner: str = "other"  # kind of the owner, when it is neither object nor process nor CPU
-    label: bool = False  # write the slot's name on the edge
-    mark: str = ""  # not an edge but a mark on the target, with this word
-
-
-LANES: Final = ("process", "call", "descriptor", "file", "map", "object", "link", "anchor", "cpu")
-
-LOOKS: Final = {
-    "process": Look("process", "process", "round", "blue", "process", "processes", gone="exited"),
-    "call": Look("call", "call", "round", "blue", "call", "calls", "in flight", "done"),
-    "descriptor": Look(
-        "descriptor", "descriptor", "pill", "sky", "descriptor", "descriptors", "open", "closed"
-    ),
-    "file": Look("file", "file", "page", "sky", "open file", "open files", counted=True),
-    "map": Look("map", "map", "drum", "green", "map", "maps", counted=True),
-    "program": Look("object", "program", "round", "vermilion", "program", "programs", counted=True),
-    "link": Look("link", "link", "pill", "purple", "link", "links", counted=True),
-    "hook": Look("anchor", "hook", "hexagon", "slate", "hook target", "hooks", "there"),
-    "cgroup": Look("anchor", "hook", "hexagon", "slate", "cgroup", "hooks", "there"),
-    "pin": Look("anchor", "pin", "round", "amber", "pin", "pins", "pinned", "removed"),
-    "cpu": Look("cpu", "cpu", "square", "ink", "CPU", "CPUs", "idle"),
-    "other": Look("object", "other", "round", "slate", "object", "objects", "there"),
-}
-SAME_LOOK: Final = {
-    "prog": "program",
-    "open file": "file",
-    "target": "hook",
-    "perf_event": "hook",
-    "hook_target": "hook",
-    "netdev": "hook",
-    "tracepoint": "hook",
-    "cgroup_target": "cgroup",
-    "path": "pin",
-    "inode": "pin",
-}
-
-FAMILIES: Final = {
-    "fd": Family("has descriptor for", owner="process"),
-    "file_obj": Family("is open on", owner="file"),
-    "used": Family("uses", owner="program"),
-    "pin": Family("pins", owner="pin"),
-    "entry": Family("runs", owner="hook"),
-    "effective": Family("runs", owner="hook"),
-    "dir": Family("is kept by its directory", owner="hook", mark="has directory"),
-    "running": Family("is inside", owner="cpu"),
-    "link_prog": Family("holds", owner="link"),
-    "elem": Family("has as element", owner="map"),
-}
-REGISTERS: Final = ("reg.", "ptr.", "on.")  # counted, not counted, what a call works on
-REGISTER: Final = Family("holds in a register", owner="call", label=True)
-RELEASE: Final = Family("holds until its release is done", label=True)
-UNKNOWN: Final = Family("points at", label=True)
-
-HELD: Final = {
-    "counted": "counted",
-    "uncounted": "not counted",
-    "reader": "a reader, not counted",
-    "table": "entry of the descriptor table",
-}
-
 RUNS: Final = {"idle": "idle", "running": "in a call", "exited": "exited"}
 
 LABEL_LENGTH: Final = 22
 WORD_LENGTH: Final = 24
-
-
-def look_of(kind: str) -> Look:
-    """The look of a kind; unknown kinds are drawn as plain objects."""
-    return LOOKS.get(SAME_LOOK.get(kind, kind), LOOKS["other"])
-
-
-def family_of(slot: str) -> Family:
-    """What a slot family means; `reg.NAME` and the like are locals of a call in flight."""
-    if slot.startswith(REGISTERS):
-        return REGISTER
-    if slot.startswith("dying."):
-        return RELEASE
-    return FAMILIES.get(slot, UNKNOWN)
 
 
 def visible(text: str) -> str:
