@@ -31,6 +31,7 @@ SCOPED = "PROVED for scope S"
 TABLE = {
     # card: count, reachable, replace, crash, dying, step
     "cgroup_legacy": (P, P, P, V, P, P),
+    "cgroup_attach_race": (V, P, P, V, P, P),
     "perf_event": (P, P, NO, P, P, P),
     "bad_replace_gap": (P, P, V, V, P, P),
     "bad_forgotten_reference": (V, V, P, V, P, V),

@@ -89,7 +89,7 @@ def _swap(f: Frame, reg: str) -> Step:
         k.set(f.entry, (t,), new)
         k.set(f.reg(reg), (e["me"],), old)
 
-    words = f"swaps the hook's pointer in one store; {{{reg}}} is now what was attached before"
+    words = f"swaps the hook's pointer for {{{reg}}} in one store; the local holds the old one now"
     return Step(f"swap entry <-> {reg}", words, effect, regs={reg: "maybe"}, kinds=("prog",))
 
 

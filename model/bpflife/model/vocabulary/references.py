@@ -194,7 +194,7 @@ def _put_if(f: Frame, reg: str) -> Step:
         f.drop(k, k.get(f.reg(reg), e["me"]), maybe=True)
         k.set(f.reg(reg), (e["me"],), NONE)
 
-    words = f"puts {{{reg}}}, if there was one: refcnt -1"
+    words = f"puts what the local holds ({{{reg}}}), if anything: refcnt -1"
     return Step(f"put {reg} if set", words, effect, regs={reg: "empty"})
 
 

@@ -1,0 +1,111 @@
+"""What the model leaves out (README, the table): where a scenario could notice, it is refused in
+words or the difference is pinned here. A row that comes into the model loses its test."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bpflife.model.catalogue import system_for
+from bpflife.model.documents import InputError, Scenario, Step
+from bpflife.model.language import specs
+from bpflife.model.simulator import play
+from bpflife.model.vocabulary import VOCABULARY
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
+
+
+def refused(message: str, *steps: Step, cards: tuple[str, ...] = ()) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        play(Scenario(scenario="left-out", cards=list(cards), steps=list(steps)))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_table_is_there() -> None:
+    rows = re.findall(
+        r"^\| (.+) \| (.+) \|$", README[README.index("## What the model leaves") :], re.M
+    )
+    assert len(rows) > 12
+
+
+def test_sockets_are_not_sent() -> None:
+    refused(
+        "fd: the model does not send a socket",
+        Step(do="socketpair", by="a", left="l", right="r"),
+        Step(do="send", by="a", over="l", fd="r"),
+    )
+
+
+def test_plain_maps_have_no_elements() -> None:
+    refused(
+        "map: the model has no elements for a map of type array",
+        Step(do="map_create", by="a", map="m"),
+        Step(do="map_update", by="a", map="m", key=0, value="m"),
+    )
+
+
+def test_maps_have_eight_elements() -> None:
+    refused(
+        "key: a number from 0 to 7",
+        Step(do="map_create", by="a", map="m", type="prog_array"),
+        Step(do="map_delete", by="a", map="m", key=8),
+    )
+
+
+@pytest.mark.parametrize("kind", ["devmap", "cpumap", "sockmap", "perf_event_array", "ringbuf"])
+def test_other_maps_cannot_be_made(kind: str) -> None:
+    refused(
+        "type: one of array, hash, prog_array", Step(do="map_create", by="a", map="m", type=kind)
+    )
+
+
+@pytest.mark.parametrize("path", ["dir/name", "with.dot", "../up"])
+def test_bpffs_is_one_flat_directory(path: str) -> None:
+    refused(
+        "path: a name in /sys/fs/bpf/",
+        Step(do="map_create", by="a", map="m"),
+        Step(do="pin", by="a", fd="m", path=path),
+    )
+
+
+def test_a_name_is_made_once() -> None:
+    refused(
+        "the name `web` is taken",
+        Step(do="cgroup_make", by="a", target="web"),
+        Step(do="cgroup_remove", by="a", target="web"),
+        Step(do="cgroup_make", by="a", target="web"),
+        cards=("cgroup_legacy",),
+    )
+
+
+@pytest.mark.parametrize(
+    "do", ["link_create", "map_freeze", "mount", "hard_link", "rename", "listen"]
+)
+def test_what_is_not_in_the_language(do: str) -> None:
+    assert do not in {spec.do for spec in specs(system_for(["cgroup_legacy"]))}
+    refused(f"no step `{do}`", Step(do=do, by="a"))
+
+
+def test_there_is_one_kind_of_grace_period() -> None:
+    assert {form for form in VOCABULARY if form.startswith("wait")} == {
+        "wait rcu: begin", "wait rcu: end",
+    }  # fmt: skip
+
+
+def test_an_array_emptied_twice_before_the_work_has_run_is_held_once() -> None:
+    """Its work item is pending when its user count falls to zero again: the kernel increments again
+    and queues nothing, so that reference is lost; the model holds the array once."""
+    steps = [
+        Step(do="map_create", by="a", map="m", type="prog_array"),
+        Step(do="prog_load", by="a", prog="p", maps=["m"]),
+        Step(do="close", by="a", fd="m"),
+        Step(do="fire", rule="file.1", me="file 1"),
+        Step(do="get_fd_by_id", by="a", object="m", fd="again"),
+        Step(do="close", by="a", fd="again"),
+        Step(do="fire", rule="file.1", me="file 3"),
+    ]
+    trace = play(Scenario(scenario="twice", settle=False, steps=steps))
+    array = trace.states[-1].objects["m"]
+    assert (array.refcnt, array.usercnt) == (2, 0)  # the program, and the work item once
