@@ -19,6 +19,7 @@ from .state import Broken
 from .values import FD, LIFE, RUN
 from .world import FIRST_FD, World
 
+MAX_EACH = 30  # of one step by one process: a longer list is not read
 OFFERED_KEYS = (0, 1)  # of a map's elements
 MAX_OFFERED = 4  # living processes; who has as many is offered no new one
 
@@ -70,9 +71,14 @@ def _calls_of(p: Player, by: str) -> list[Choice]:
     for spec in p.language.specs:
         if spec.actor != "process" or spec.do == "replace":
             continue
-        if spec.do == "exit" and by not in p.world.procs:
-            continue  # who has done nothing yet can exit, but why
+        if spec.do in ("exit", "exec") and by not in p.world.procs:
+            continue  # who has done nothing yet can do so, but why
+        if spec.do == "spawn" and by in p.world.procs:
+            continue
+        offered = 0
         for args in _arguments(p, spec, by):
+            if offered == MAX_EACH:
+                break
             step = Step(do=spec.do, by=by, **args)
             errno = _errno_of(p, spec, step)
             if errno is None:
@@ -81,6 +87,7 @@ def _calls_of(p: Player, by: str) -> list[Choice]:
                 f"[{', '.join(v)}]" if isinstance(v, list) else str(v)
                 for k, v in args.items() if k != "api"
             )  # fmt: skip
+            offered += 1
             found.append(Choice(step, f"{spec.title}{f': {shown}' if shown else ''}", by))
     return found
 

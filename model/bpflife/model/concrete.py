@@ -44,6 +44,10 @@ class Scope:
             return range(len(sort.names))
         return range(1, self.sizes.get(sort, 0) + 1)
 
+    def copy(self) -> Scope:
+        """An independent one."""
+        return Scope(dict(self.sizes), list(self.kinds), list(self.table), self.grows)
+
     def grow(self, sort: Sort, kind: str) -> int | None:
         """One entity more, if this scope grows and is not at its limit."""
         if not self.grows:

@@ -28,7 +28,14 @@ from .values import OBJ, TASK, Sort
 from .vocabulary import part_of, registers_of
 
 CORE = ("core",)
-PARTS = ("core", "processes", "passing", "maps", "btf")  # of Linux: one file each in linux/
+PARTS = (
+    "core",
+    "processes",
+    "passing",
+    "maps",
+    "btf",
+    "bpffs",
+)  # of Linux: one file each in linux/
 KINDS = {"core": ("file", "map", "prog"), "passing": ("socket", "message"), "btf": ("btf",)}
 BY_FILE = ("map", "prog", "socket", "btf")  # kinds that an open file can be of
 ARG_KINDS = ("fd", "path", "maps", "map", "prog", "btf", "socket")

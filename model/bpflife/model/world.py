@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 
 from . import state as s
@@ -62,7 +61,7 @@ class World:
     def copy(self) -> World:
         """An independent copy of the state; names are shared until somebody adds one."""
         twin = World(self.system, dict(self.cells), list(self.procs), dict(self.objects))
-        twin.paths, twin.fds, twin.scope = list(self.paths), dict(self.fds), deepcopy(self.scope)
+        twin.paths, twin.fds, twin.scope = list(self.paths), dict(self.fds), self.scope.copy()
         return twin
 
     # -- names ---------------------------------------------------------------------------------

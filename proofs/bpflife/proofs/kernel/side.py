@@ -91,7 +91,8 @@ class KernelSide:
         if arg.kind == "maps":
             return {"maps": [self.fds.get((by, m), CLOSED) for m in value]}
         if arg.kind == "path":
-            return {"path": self.world.pin_path(str(value).removeprefix(BPFFS))}
+            path = self.world.pin_path(str(value).removeprefix(BPFFS))
+            return {renamed.get(arg.name, arg.name): path}
         if arg.kind == "target":
             return {arg.name: self.world.cgroup_path(str(value))}
         if arg.kind == "process":
