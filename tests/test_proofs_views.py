@@ -263,8 +263,8 @@ def test_what_a_proof_assumes_is_true_of_real_steps(card: str) -> None:
         view = embedding.run(rule, env)
         solver = z3.Solver()
         solver.add(*embedding.facts(cells), *embedding.closed(view))
-        induction.assume(solver, view, rule, set())
-        solver.add(*induction.assumed(), *view.facts(), *view.guards)
+        known = induction.assume(solver, view, rule, set())
+        solver.add(*induction.assumed(known), *view.facts(), *view.guards)
         solver.add(*embedding.after(view, after))
         assert solver.check() == z3.sat, rule.name
 

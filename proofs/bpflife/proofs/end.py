@@ -61,10 +61,10 @@ def _excluded(
     solver = z3.SolverFor("QF_UFLIA")
     solver.add(*_no_internal_rule(induction, view))
     solver.add(*_not_released_on(induction, view, kind, target.payload))
-    induction.assume(solver, view, None, set())
+    known = induction.assume(solver, view, None, set())
     solver.add(*view.guards, *view.facts())
     induction.obligations += 1
-    return bool(solver.check(*induction.assumed()) == z3.unsat)
+    return bool(solver.check(*induction.assumed(known)) == z3.unsat)
 
 
 def _witnesses(induction: Induction, view: UnboundedView, o: Any, kind: str) -> None:

@@ -74,6 +74,8 @@ class Attempt:
     view: UnboundedView
     solver: Any
     goals: dict[str, Any] = field(default_factory=dict)  # lemma name -> literal "it fails after"
+    known: list[str] = field(default_factory=list)  # lemmas that have an instance in the solver
+    passed: set[str] = field(default_factory=set)  # those that were assumed when it last held
 
 
 @dataclass
@@ -107,6 +109,7 @@ class Induction:
         self.rules = list(rules or system.rules())
         self.dropped = dict.fromkeys(self._false_at_first(), "the initial state")
         self.alive = {name: name not in self.dropped for name in self.lemmas}
+        self.shared = {f.name for f in system.families if f.args != (TASK,)}
         self.attempts: list[Attempt] = []
         self.obligations = 0
 
@@ -144,21 +147,27 @@ class Induction:
             for sort in ENTITIES
         }
 
-    def assume(self, solver: Any, view: UnboundedView, rule: Rule | None, places: set[int]) -> None:
+    def assume(
+        self, solver: Any, view: UnboundedView, rule: Rule | None, places: set[int]
+    ) -> list[str]:
         """Assert instances of all lemmas, about the state before, at every entity that was read.
+        The names of the lemmas that have any: `assumed` of them switches them on.
 
         A lemma about tasks at one place of a call is only instantiated where that place matters:
         the place from which the rule starts, and the places that the goals speak of.
         """
         if rule and rule.edges and rule.mode == "micro":
             places = {*places, rule.edges[0].source}
-        for lemma in self.lemmas.values():
+        known = []
+        for name, lemma in self.lemmas.items():
             place = lemma.invariant.place
             if place is not None and place not in places:
                 continue
             rows = [list(view.reads[sort].values()) for sort in lemma.invariant.sorts]
             for row in itertools.product(*rows):
                 lemma.assert_at(solver, row)
+            known.append(name)
+        return known
 
     def _attempt(self, rule: Rule) -> Attempt:
         view = self._run(rule)
@@ -184,10 +193,10 @@ class Induction:
             goals[name] = z3.Bool(f"fails {name}")
             solver.add(goals[name] == z3.Not(body))
         places = {p for n in relevant if (p := self.lemmas[n].invariant.place) is not None}
-        self.assume(solver, view, rule, places)
+        known = self.assume(solver, view, rule, places)
         solver.add(*view.facts())
         self.obligations += len(goals)
-        return Attempt(rule, view, solver, goals)
+        return Attempt(rule, view, solver, goals, known)
 
     def _elsewhere(self, lemma: Lemma, rule: Rule, touched: set[str]) -> bool:
         """The lemma speaks of tasks at a place to which this rule does not lead, and what it
@@ -195,9 +204,8 @@ class Induction:
         task itself is not there afterwards."""
         if lemma.invariant.place is None or not rule.edges:
             return False
-        shared = {f.name for f in self.system.families if f.args != (TASK,)}
         leads_there = rule.edges[-1].target == lemma.invariant.place
-        return not leads_there and not lemma.reads & touched & shared
+        return not leads_there and not lemma.reads & touched & self.shared
 
     # -- Houdini -------------------------------------------------------------------------------
 
@@ -227,7 +235,10 @@ class Induction:
             for name in attempt.goals:
                 if not self.alive[name]:
                     continue
-                if attempt.solver.check(*self.assumed(), attempt.goals[name]) != z3.unsat:
+                if (
+                    attempt.solver.check(*self.assumed(attempt.known), attempt.goals[name])
+                    != z3.unsat
+                ):
                     found.append((rule.name, name))
         return found
 
@@ -237,18 +248,19 @@ class Induction:
 
     def _weed(self, attempt: Attempt) -> bool:
         """Drop every candidate that this rule can break; True if any was."""
-        if attempt.solver is None:
+        if attempt.solver is None or self._still(attempt):
             return False
         changed = False
         while True:
             open_goals = {n: g for n, g in attempt.goals.items() if self.alive[n]}
             if not open_goals:
                 return changed
-            assumed = self.assumed()
+            assumed = self.assumed(attempt.known)
             some = z3.FreshConst(z3.BoolSort(), "some")
             attempt.solver.add(z3.Implies(some, z3.Or(*open_goals.values())))
             answer = attempt.solver.check(*assumed, some)
             if answer == z3.unsat:
+                attempt.passed = {n for n in attempt.known if self.alive[n]}
                 return changed
             if answer == z3.unknown:
                 failed = list(open_goals)
@@ -264,24 +276,28 @@ class Induction:
                 self.dropped.setdefault(name, attempt.rule.name)
                 changed = True
 
+    def _still(self, attempt: Attempt) -> bool:
+        """Nothing that the attempt rested on when it held has been dropped since."""
+        return bool(attempt.passed) and all(self.alive[n] for n in attempt.passed)
+
     # -- questions on top ----------------------------------------------------------------------
 
-    def assumed(self) -> list[Any]:
-        """The literals of the lemmas that are left."""
-        return [self.lemmas[n].literal for n, alive in self.alive.items() if alive]
+    def assumed(self, known: Sequence[str]) -> list[Any]:
+        """The literals of the lemmas that are left, of those that a solver knows."""
+        return [self.lemmas[n].literal for n in known if self.alive[n]]
 
     def holds(
         self, view: UnboundedView, rule: Rule, claims: Sequence[tuple[list[Any], Any]]
     ) -> list[bool]:
         """For each (guards, claim): do the lemmas that are left and the guards imply the claim?"""
         solver = z3.SolverFor("QF_UFLIA")
-        self.assume(solver, view, rule, set())
+        assumed = self.assumed(self.assume(solver, view, rule, set()))
         solver.add(*view.facts())
         answers = []
         for guards, claim in claims:
             solver.push()
             solver.add(*guards, z3.Not(claim))
-            answers.append(bool(solver.check(*self.assumed()) == z3.unsat))
+            answers.append(bool(solver.check(*assumed) == z3.unsat))
             solver.pop()
             self.obligations += 1
         return answers
