@@ -10,7 +10,7 @@ import pytest
 from bpflife.app.picture import looks
 from bpflife.app.picture.charts import counts_chart, update_chart
 from bpflife.app.picture.layout import LABEL_HEIGHT
-from bpflife.app.picture.picture import picture_data, rule_words, text_width
+from bpflife.app.picture.picture import ENDS, picture_data, rule_words, text_width
 from bpflife.model.catalogue import load_card, load_scenario, story_names
 from bpflife.model.documents import ObjectState, Slot, State, Trace, TraceStep, Violation
 from bpflife.model.simulator import play
@@ -145,6 +145,9 @@ def test_every_kind_and_family_of_the_model_has_its_look() -> None:
         assert look is not looks.LOOKS["other"], kind
         assert look.lane in looks.LANES
         assert f"\n  {look.icon}: " in icons, kind
+    for rule in system.rules():
+        if rule.internal and rule.op not in system.targets:
+            assert rule.op in ENDS or rule.op == "leave", rule.op
     for family in system.families:
         if family.slot:
             assert looks.family_of(family.name) is not looks.UNKNOWN, family.name

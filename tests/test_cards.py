@@ -11,7 +11,13 @@ import yaml
 
 from bpflife.model import state as s
 from bpflife.model.cards import AttachCard
-from bpflife.model.catalogue import card_names, load_card, load_scenario, story_names
+from bpflife.model.catalogue import (
+    card_names,
+    load_card,
+    load_scenario,
+    story_names,
+    system_of,
+)
 from bpflife.model.concrete import ConcreteView
 from bpflife.model.documents import InputError, parse_document
 from bpflife.model.language import WORLD, Language
@@ -168,7 +174,7 @@ def test_every_operation_says_what_it_does_in_all_ways() -> None:
 def test_stories_are_scenarios_and_nothing_else(name: str) -> None:
     """No frame of a story is typed by hand: it has steps of the language, and the narrator."""
     story = load_scenario(name)
-    language = Language(System([load_card(c) for c in story.cards]))
+    language = Language(system_of(story))
     for step in story.steps:
         assert language.spec(step, name).do == step.do
 

@@ -12,6 +12,7 @@ is not exactly in this form is refused in one line, but for parameters that are 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ KEYS: Final = (
     "title",
     "cards",
     "settle",
+    "linux",
     "steps",
     "card",
     "property",
@@ -66,6 +68,8 @@ class Address:
 def _value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return f"({'~'.join(quote(str(v), safe='/') for v in value)})"
+    if isinstance(value, (bool, int)):
+        return quote(f"#{json.dumps(value)}")  # not the name `true`, not the name `1`
     return quote(str(value), safe="/")
 
 
@@ -97,6 +101,8 @@ def scenario_address(scenario: Scenario, step: int | None = None) -> str:
             parts.append(f"cards={','.join(scenario.cards)}")
         if not scenario.settle:
             parts.append("settle=no")
+        if scenario.linux != "all":
+            parts.append(f"linux={scenario.linux}")
         if steps:
             parts.append(f"steps={';'.join(step_text(s) for s in steps)}")
         if step is not None:
@@ -187,10 +193,12 @@ def _number(given: dict[str, str]) -> int | None:
 
 
 def _scenario(given: dict[str, str]) -> Scenario | None:
-    if not any(key in given for key in ("name", "title", "cards", "settle", "steps")):
+    if not any(key in given for key in ("name", "title", "cards", "settle", "linux", "steps")):
         return None
     if given.get("settle", "yes") not in ("yes", "no"):
         raise InputError("`settle` is yes or no")
+    if given.get("linux", "all") not in ("all", "core"):
+        raise InputError("`linux` is all or core")
     cards = [part for part in given.get("cards", "").split(",") if part]
     for card in cards:
         if not _NAME.fullmatch(card):
@@ -202,6 +210,7 @@ def _scenario(given: dict[str, str]) -> Scenario | None:
         "title": _decoded(given.get("title", ""), "title"),
         "cards": cards,
         "settle": given.get("settle") != "no",
+        "linux": given.get("linux", "all"),
         "steps": steps,
     }
     return _valid(lambda: Scenario.model_validate(fields))
@@ -223,12 +232,14 @@ def _read_step(text: str, number: int) -> dict[str, Any]:
     return found
 
 
-def _read_value(text: str, name: str, number: int) -> str | list[str]:
+def _read_value(text: str, name: str, number: int) -> str | list[str] | int:
     if name == "say":
         return _decoded(text, f"step {number}")
     if text.startswith("(") and text.endswith(")"):
         return [_token(part, name, number) for part in text[1:-1].split("~") if part]
-    return _token(text, name, number)
+    value = _token(text, name, number)
+    literal = re.fullmatch(r"#(true|false|0|[1-9][0-9]{0,3})", value)
+    return json.loads(literal[1]) if literal else value
 
 
 def _token(text: str, name: str, number: int) -> str:

@@ -16,7 +16,7 @@ from bpflife.app.picture.standalone import standalone_html
 from bpflife.app.player import TracePlayer
 from bpflife.app.session import batch
 from bpflife.app.sheet import Message, Sheet, Tree, button, el, icon
-from bpflife.model.catalogue import card_names, load_card, system_for
+from bpflife.model.catalogue import card_names, load_card, system_of
 from bpflife.model.choices import Choice, choices
 from bpflife.model.documents import MAX_BYTES, InputError, Scenario, Step, Trace, parse_document
 from bpflife.model.graphs import IDLE
@@ -47,7 +47,7 @@ class Played(NamedTuple):
 
 def played(scenario: Scenario) -> Played:
     """Play a scenario. InputError names the step that can't be done."""
-    player = Player(system_for(scenario.cards), scenario.title or scenario.scenario)
+    player = Player(system_of(scenario), scenario.title or scenario.scenario)
     player.scenario = scenario
     after = []
     for number, step in enumerate(scenario.steps):
@@ -276,7 +276,7 @@ class BuildPage:
         )
 
     def _show_steps(self, shown: int) -> None:
-        language = Language(system_for(self.scenario.cards))
+        language = Language(system_of(self.scenario))
         now = sum(1 for first in self.after if first <= shown)
         violation = self.player.trace.violation if self.player.trace else None
         entries = [self._entry(0, "", "nothing has happened yet", now == 0, False)]

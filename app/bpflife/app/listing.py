@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from bpflife.model import catalogue, language
 from bpflife.model.properties import CATALOGUE
-from bpflife.model.system import System
+from bpflife.model.system import PARTS, System
 from bpflife.model.vocabulary import VOCABULARY
 
 from . import inputs, tables, terminal
@@ -40,7 +40,7 @@ def stories() -> Rows:
 
 def steps(names: Sequence[str]) -> Rows:
     """The steps of scenarios with these cards: how each is written, who does it, what it is."""
-    system = System([inputs.card(name) for name in dict.fromkeys(names)])
+    system = System([inputs.card(name) for name in dict.fromkeys(names)], PARTS)
     return [
         (spec.usage(), f"{spec.actor}: {spec.title}", spec.call) for spec in language.specs(system)
     ]

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from bpflife.model.catalogue import system_for
+from bpflife.model.catalogue import system_of
 from bpflife.model.documents import Comparison, InputError, Scenario, Settled, Trace
 from bpflife.model.simulator import play
 
@@ -132,7 +132,7 @@ def _side(step: str, errno: str | None, settled: Settled | None) -> dict[str, An
 
 def document(one: Run, compared: Comparison | None) -> dict[str, Any]:
     """The run as data: `steps` is the model's side, `kernel.steps` has the same shape."""
-    system = system_for(one.scenario.cards)
+    system = system_of(one.scenario)
     violation = one.trace.violation
     found: dict[str, Any] = {
         "version": 1,

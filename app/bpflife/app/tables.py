@@ -23,7 +23,7 @@ from .terminal import literal
 
 LEGEND = (
     "After each step, when the kernel has done its own work: "
-    "maps [refcnt, usercnt], programs refcnt, descriptors (count of the open file), hooks."
+    "maps [refcnt, usercnt], programs and BTF refcnt, descriptors (count of the open file), hooks."
 )
 NOTHING = "nothing is left"
 NAMES = ("card", "property", "story")  # columns that never fold
@@ -69,6 +69,7 @@ def settled_lines(state: Settled) -> list[tuple[str, str]]:
     rows = [
         ("maps", ", ".join(f"{n} [{r}, {u}]" for n, (r, u) in state.maps.items())),
         ("progs", ", ".join(f"{n} {count}" for n, count in state.progs.items())),
+        ("BTF", ", ".join(f"{n} {count}" for n, count in state.btfs.items())),
     ]
     for process, fds in state.fds.items():
         shown = [f"{fd} {kind} {name} ({count})" for fd, (kind, name, count) in fds.items()]

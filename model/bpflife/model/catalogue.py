@@ -10,7 +10,7 @@ from pathlib import Path
 from .cards import AttachCard
 from .documents import InputError, Scenario, parse_document, read_text
 from .properties import CATALOGUE
-from .system import PARTS, System
+from .system import CORE, PARTS, System
 
 
 def _folder(name: str) -> Traversable:
@@ -75,14 +75,19 @@ def load_scenario(name: str) -> Scenario:
 
 
 @functools.lru_cache(maxsize=64)
-def _system(names: tuple[str, ...]) -> System:
-    return System([load_card(n) for n in names], PARTS)
+def _system(names: tuple[str, ...], parts: tuple[str, ...]) -> System:
+    return System([load_card(n) for n in names], parts)
 
 
-def system_for(cards: list[str]) -> System:
-    """All of Linux with these cards: what scenarios are played on. InputError for an unknown one
-    (a scenario names only shipped cards: an address must not make the app read files)."""
+def system_of(scenario: Scenario) -> System:
+    """The system that a scenario is played on."""
+    return system_for(scenario.cards, scenario.linux)
+
+
+def system_for(cards: list[str], linux: str = "all") -> System:
+    """Linux (all or its core) with these cards. InputError for an unknown one (a scenario names
+    only shipped cards: an address must not make the app read files)."""
     for name in cards:
         if name not in card_names():
             raise InputError(f"cards: no card `{name}`; there are {', '.join(card_names())}")
-    return _system(tuple(dict.fromkeys(cards)))
+    return _system(tuple(dict.fromkeys(cards)), CORE if linux == "core" else PARTS)

@@ -14,7 +14,8 @@ from typing import Any
 from . import state as s
 from .documents import InputError, Scenario, Step
 from .language import Arg, StepSpec
-from .simulator import Player, fill, player
+from .phrases import fill
+from .simulator import Player, player
 from .state import Broken
 from .values import FD, LIFE, RUN
 from .world import FIRST_FD, World

@@ -98,6 +98,9 @@ class Scenario(Document):
     title: Line = ""
     about: Text = ""
     cards: Annotated[list[Name], Field(max_length=8)] = []
+    linux: Literal["all", "core"] = Field(
+        default="all", description="core: the part that checks of cards are about (their rules)"
+    )
     settle: bool = Field(
         default=True,
         description="after each step the kernel finishes its own work; false: step by step",

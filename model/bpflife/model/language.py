@@ -237,7 +237,8 @@ def where(scenario: Scenario, number: int) -> str:
 
 def new_labels(spec: StepSpec, step: Step) -> list[str]:
     """The scenario's names for the descriptors that a step returns, in order: as it says, else the
-    new object's name, the path's, the found object's, or the old descriptor's with a 2."""
+    new object's name, the path's, the found object's, the old descriptor's with a 2, or what came
+    over a socket."""
     names = [str(step.args[a.name]) for a in spec.args if a.kind == "name"]
     if len(names) > 1:
         return names
@@ -259,14 +260,11 @@ def bind(
     closed: int,
 ) -> None:
     """The scenario's names for what a call returned. `names`: (process, name) -> number, where a
-    mapping's name starts with `@`; `closed` stands for a number that was never given."""
+    mapping's name starts with `@`; `closed` is what a variable holds after a call that failed."""
     by = step.by or ""
     labels = [*new_labels(spec, step), *(f"@{m}" for m in [new_mapping(spec, step)] if m)]
     for n, label in enumerate(labels):
-        if n < len(numbers):
-            names[(by, label)] = numbers[n]
-        else:
-            names.setdefault((by, label), closed)
+        names[(by, label)] = numbers[n] if n < len(numbers) else closed
     child = next((str(step.args[a.name]) for a in spec.args if a.kind == "child"), "")
     if child:
         names |= {(child, label): n for (p, label), n in names.items() if p == by}
@@ -275,6 +273,6 @@ def bind(
 def _label(arg: Arg, step: Step, names: list[str]) -> str:
     said = step.args.get(arg.name)
     path = str(step.args.get("path", "")).removeprefix(BPFFS)
-    known = step.args.get("object") or step.args.get("their_fd") or step.args.get("over")
+    known = step.args.get("object") or step.args.get("their_fd") or f"{step.args.get('over')}-got"
     other = f"{step.args.get('fd')}2" if "fd" in step.args else known
     return str(said or (names[0] if names else "") or path or other).lower()

@@ -8,16 +8,16 @@ internal can fire.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from . import state as s
-from .catalogue import system_for
+from .catalogue import system_of
 from .concrete import LIMIT, Blocked
 from .documents import InputError, Scenario, Step, Trace, TraceStep, Violation
-from .language import BPFFS, WORD, Arg, Language, StepSpec, bind, check_value, new_labels, where
+from .language import WORD, Arg, Language, StepSpec, bind, check_value, where
+from .phrases import LOCALS, arguments, fill, results, strace
 from .rules import Rule, edge_name
 from .state import Broken
 from .steps import Param
@@ -25,15 +25,8 @@ from .system import System
 from .values import CPU, FD, OBJ, PATH, PROC, RUN, TASK
 from .world import FIRST_FD, Outcome, World
 
-LOCALS = ("reg", "ptr", "dying", "dyingptr")  # families of locals, before the dot
 MAX_PROCESSES = 64
 MAX_INTERNAL = 500  # internal work after one step; it terminates, this catches a broken card
-
-
-def fill(template: str, words: Mapping[str, str]) -> str:
-    """`{name}` replaced by words; anything else is left as it stands (never `str.format`: a
-    card may be hostile)."""
-    return re.sub(r"\{(\w+)\}", lambda m: words.get(m.group(1), m.group(0)), template)
 
 
 @dataclass
@@ -111,7 +104,10 @@ class Player:
         me = world.first_task(step.by)
         if world.get(s.RUN_OF, world.get(s.PROC_OF, me)) in (RUN.exiting, RUN.exited):
             raise InputError(f"{at}: by: process {step.by} has exited")
+        if spec.do == "spawn" and world.get(s.RUN_OF, world.process(step.by)):
+            raise InputError(f"{at}: by: the process {step.by} is there already")
         wanted = self._new_names(spec, step, at)
+        said = arguments(world, spec, step)
         env: dict[str, Any] = {"me": me}
         for arg in spec.args:
             if arg.kind == "type":
@@ -129,15 +125,16 @@ class Player:
         given = [*outcome.numbers(me), *outcome.numbers(me, s.VMA)]
         bind(spec, step, world.fds, [] if outcome.errno else given, 0)
         world.adopt(outcome, wanted)
-        words = self._call_words(spec, step, outcome)
-        sentence = fill(self.system.operations[spec.rule].sentence, words)
+        results(said, world, spec, step, outcome, outcome.numbers(me))
+        sentence = fill(self.system.operations[spec.rule].sentence, said.words)
         if outcome.errno:
             sentence = f"{step.by}: {spec.title} is refused with {outcome.errno}"
         args = {k: str(v) for k, v in step.args.items()}
         self._append(
             TraceStep(
                 rule=spec.rule, actor=step.by, args=args, sentence=sentence, say=step.say or "",
-                call=self._strace(spec, words, step, outcome, given), errno=outcome.errno,
+                call=strace(spec.call, said, spec, step, outcome.errno, outcome.numbers(me)),
+                errno=outcome.errno,
             )
         )  # fmt: skip
 
@@ -253,66 +250,6 @@ class Player:
         if name not in cpus:
             raise InputError(f"{at}: cpu: one of {', '.join(cpus)}")
         return cpus[name]
-
-    # -- words ---------------------------------------------------------------------------------
-
-    def _call_words(self, spec: StepSpec, step: Step, outcome: Outcome) -> dict[str, str]:
-        world = self.world
-        words = {"actor": step.by or ""}
-        for key, n in outcome.seen.items():
-            prefix, _, name = key.partition(".")
-            if prefix in LOCALS:
-                words[name] = world.name(OBJ, n)
-        numbers = outcome.numbers(world.process(step.by or ""))
-        if numbers:
-            words["fd"] = f"descriptor {numbers[-1] + FIRST_FD - 1}"
-        for arg in spec.args:
-            value = step.args.get(arg.name)
-            if arg.kind == "fd" and value is not None:
-                words[arg.name] = self._fd_words(step, str(value))
-            elif arg.kind == "maps":
-                words[arg.name] = ", ".join(value or []) or "no map"
-            elif arg.kind == "path":
-                words[arg.name] = BPFFS + str(value).removeprefix(BPFFS)
-            elif arg.kind == "number":
-                words[arg.name] = self._fd_words(step, str(value))
-            elif arg.kind == "type":
-                words["type"] = self._type_words(arg, str(value or arg.words[0]))
-            elif value is not None and arg.kind not in ("newfd", "newmapping"):
-                words[arg.name] = str(value)
-        return words
-
-    @staticmethod
-    def _type_words(arg: Arg, value: str) -> str:
-        """A type as the system call names it."""
-        maps = value in s.MAP_TYPE.names and value in arg.words
-        return f"BPF_{'MAP' if maps else 'PROG'}_TYPE_{value.upper()}"
-
-    def _fd_words(self, step: Step, label: str) -> str:
-        n = self.world.fds.get((step.by or "", label), 0)
-        return f"descriptor {n + FIRST_FD - 1} ({label})" if n else f"descriptor -1 ({label})"
-
-    def _strace(
-        self, spec: StepSpec, words: dict[str, str], step: Step, outcome: Outcome,
-        given: Sequence[int],
-    ) -> str:  # fmt: skip
-        if not spec.call:
-            return ""
-        numbers = {k: re.sub(r"descriptor (-?\d+).*", r"\1", v) for k, v in words.items()}
-        for arg in spec.args:
-            if arg.kind == "maps":
-                labels = step.args.get(arg.name, [])
-                known = [self.world.fds.get((step.by or "", m), 0) for m in labels]
-                fds = [n + FIRST_FD - 1 if n else -1 for n in known]
-                numbers[arg.name] = f"[{', '.join(map(str, fds))}]"
-        result = "0"
-        if outcome.errno:
-            result = f"-1 {outcome.errno}"
-        elif (given and len(new_labels(spec, step)) == 1) or spec.do == "dup2":
-            result = str(given[-1] + FIRST_FD - 1)
-        made = [str(step.args[a.name]) for a in spec.args if a.kind == "name"]
-        numbers |= {"new": made[0]} if made else {}
-        return f"{fill(spec.call, numbers)} = {result}"
 
     # -- the world and single rules ------------------------------------------------------------
 
@@ -446,7 +383,7 @@ class Player:
 
 def player(scenario: Scenario) -> Player:
     """A player that has played the whole scenario. InputError names the step that can't be."""
-    p = Player(system_for(scenario.cards), scenario.title or scenario.scenario)
+    p = Player(system_of(scenario), scenario.title or scenario.scenario)
     p.scenario = scenario
     for number, step in enumerate(scenario.steps):
         p.play(step, where(scenario, number), scenario.settle)

@@ -11,8 +11,8 @@ from typing import Any
 from bpflife.model import state as s
 from bpflife.model.concrete import ConcreteView, Scope
 from bpflife.model.documents import Violation
+from bpflife.model.phrases import fill
 from bpflife.model.properties import Invariant, Property, emptied, internal, quiet_owner
-from bpflife.model.simulator import fill
 from bpflife.model.system import System
 from bpflife.model.values import CPU, LIFE, OBJ
 from bpflife.model.world import World

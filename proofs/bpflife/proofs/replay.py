@@ -61,7 +61,12 @@ def replay(system: System, prop: Property, api: str, sizes: dict[str, int], foun
     player.violation = violation
     if api in card_names() and system.cards[api] == load_card(api):  # a user's may be its twin
         player.scenario = Scenario(
-            scenario="counterexample", title=player.title, cards=[api], settle=False, steps=steps
+            scenario="counterexample",
+            title=player.title,
+            cards=[api],
+            settle=False,
+            steps=steps,
+            linux="core",
         )
     return player.trace()
 

@@ -275,7 +275,14 @@ ENDS: Final = {  # rules of the kernel's own work, by the kind that they are abo
     "map": "a map goes away",
     "link": "a link goes away",
     "exit_close": "an exit closes descriptors",
+    "exit_unmap": "an exit takes mappings away",
     "gone": "a process is gone",
+    "socket": "a socket goes away",
+    "message": "a message goes away",
+    "btf": "type information goes away",
+    "purge": "a queue without a peer is emptied",
+    "flush": "a prog array is emptied",
+    "flushed": "a prog array has been emptied",
 }
 
 

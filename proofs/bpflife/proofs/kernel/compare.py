@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Callable
 
-from bpflife.model.catalogue import system_for
+from bpflife.model.catalogue import system_of
 from bpflife.model.documents import Compared, Comparison, InputError, Scenario, Settled, Step, Trace
 from bpflife.model.language import Language, where
 from bpflife.model.simulator import play
@@ -50,9 +50,7 @@ def compare_trace(
     if refused:
         return Comparison(scenario=scenario.scenario, kernel=release, why_not=refused)
     with contextlib.nullcontext(world) if world else World() as place:
-        rows = _rows(
-            scenario, trace, KernelSide(system_for(scenario.cards), place), progress, settle
-        )
+        rows = _rows(scenario, trace, KernelSide(system_of(scenario), place), progress, settle)
     return Comparison(scenario=scenario.scenario, kernel=release, rows=rows)
 
 
@@ -74,7 +72,7 @@ def _rows(
 
 def _only_model(scenario: Scenario) -> str:
     """Why a kernel can't play the scenario; "" when it can."""
-    system = system_for(scenario.cards)
+    system = system_of(scenario)
     language = Language(system)
     for number, step in enumerate(scenario.steps):
         spec = language.spec(step, where(scenario, number))
