@@ -17,7 +17,7 @@ from bpflife.model.system import PARTS, System
 from bpflife.model.values import NAT, Value
 from bpflife.proofs.induction import Induction, Proof
 
-together = pytest.mark.xdist_group("all of linux")
+together = pytest.mark.xdist_group("linux-proof")
 
 
 @functools.cache
