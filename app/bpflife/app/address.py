@@ -115,7 +115,8 @@ def scenario_address(scenario: Scenario, step: int | None = None) -> str:
 
 def page_address(page: str, **parts: str | int | None) -> str:
     """The address of a page, with what is open in it; empty parts are left out."""
-    shown = [f"{name}={_value(value)}" for name, value in parts.items() if value not in ("", None)]
+    given = {name: value for name, value in parts.items() if value not in ("", None)}
+    shown = [f"{name}={_value(str(value))}" for name, value in given.items()]
     if page == "stories":
         return f"?{'&'.join(shown)}" if shown else "?page=stories"
     return f"?{'&'.join([f'page={page}', *shown])}"

@@ -115,7 +115,8 @@ def _arguments(p: Player, spec: StepSpec, by: str) -> list[dict[str, Any]]:
     for arg in spec.args:
         if arg.optional and arg.kind != "maps":
             if arg.kind == "type" and len(arg.words) > 1:
-                rows = [{**r, "type": t} for r in rows for t in arg.words]
+                others = [{**r, "type": t} for r in rows for t in arg.words[1:]]
+                rows = [*rows, *others]  # the usual type goes without saying
             continue
         rows = [{**r, arg.name: v} for r in rows for v in _values(p, arg, by)]
     return rows

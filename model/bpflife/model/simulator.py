@@ -15,7 +15,7 @@ from typing import Any
 from . import state as s
 from .catalogue import system_of
 from .concrete import LIMIT, Blocked
-from .documents import InputError, Scenario, Step, Trace, TraceStep, Violation
+from .documents import InputError, Scenario, State, Step, Trace, TraceStep, Violation
 from .language import WORD, Arg, Language, StepSpec, bind, check_value, where
 from .phrases import LOCALS, arguments, fill, results, strace
 from .rules import Rule, edge_name
@@ -94,6 +94,8 @@ class Player:
                 return
             rule, env = ready
             self.record(rule, env, self.world.fire(rule, env), "", None)
+            if _gives_up_nothing(rule) and _looks_the_same(self.states[-2:]):
+                del self.steps[-1], self.states[-2]  # the release path goes on: nothing to see
         raise InputError(f"internal work does not end ({rule.name} again and again)")
 
     # -- calls ---------------------------------------------------------------------------------
@@ -379,6 +381,27 @@ class Player:
             title=self.title, steps=self.steps, states=self.states, violation=self.violation,
             scenario=self.scenario,
         )  # fmt: skip
+
+
+def _gives_up_nothing(rule: Rule) -> bool:
+    """A step of a release path that may have nothing to do: a loop that ends, an optional put.
+    (That work runs, or a grace period begins, is always worth a step.)"""
+    return any(edge.leaves_loop or edge.step.text.startswith("put ") for edge in rule.edges)
+
+
+def _looks_the_same(states: list[State]) -> bool:
+    """Nothing that people see has changed, but for what a dying object does next."""
+    if len(states) < 2:
+        return False
+    before, after = states
+    old, new = (
+        {n: o.model_copy(update={"note": ""}) for n, o in x.objects.items()}
+        for x in (before, after)
+    )
+    rest = (before.processes, before.cpus, before.slots) == (
+        after.processes, after.cpus, after.slots,
+    )  # fmt: skip
+    return rest and old == new
 
 
 def player(scenario: Scenario) -> Player:

@@ -242,8 +242,8 @@ OWN_WORDS = {
     "object": "the open file is closed for good: what it held loses a reference",
     "used": "the dead program gives back a map that it used: refcnt -1",
     "elems": "the dead map gives back what an element held: refcnt -1",
-    "cargo": "the message gives back the open file that it carried, if it still does",
-    "btf": "gives back the type information, if it has some: refcnt -1",
+    "cargo": "lets go of the open file that it carried, if it still does",
+    "btf": "lets go of its type information, if it has any",
 }
 
 
