@@ -253,13 +253,16 @@ def world_rules(
             lambda t: Implies(eq(k.get(s.PROC_OF, t), p), eq(k.get(s.PC, t), IDLE)),
         )
 
-    def exit_close(k: View, e: Env) -> None:
-        p, n = e["p"], e["n"]
-        k.when(eq(k.get(s.RUN_OF, p), RUN.exiting))
-        k.when(calls_done(k, p))
-        k.when(ne(k.get(s.FD_SLOT, p, n), NONE))
-        k.drop(k.get(s.FD_SLOT, p, n), first)
-        k.set(s.FD_SLOT, (p, n), NONE)
+    def exit_drop(family: s.Family) -> Callable[[View, Env], None]:
+        def body(k: View, e: Env) -> None:
+            p, n = e["p"], e["n"]
+            k.when(eq(k.get(s.RUN_OF, p), RUN.exiting))
+            k.when(calls_done(k, p))
+            k.when(ne(k.get(family, p, n), NONE))
+            k.drop(k.get(family, p, n), first)
+            k.set(family, (p, n), NONE)
+
+        return body
 
     def gone(k: View, e: Env) -> None:
         p = e["p"]
@@ -269,14 +272,6 @@ def world_rules(
         if "processes" in parts:
             k.when(k.all(IDX, lambda i: eq(k.get(s.VMA, p, i), NONE)))
         k.set(s.RUN_OF, (p,), RUN.exited)
-
-    def exit_unmap(k: View, e: Env) -> None:
-        p, i = e["p"], e["i"]
-        k.when(eq(k.get(s.RUN_OF, p), RUN.exiting))
-        k.when(calls_done(k, p))
-        k.when(ne(k.get(s.VMA, p, i), NONE))
-        k.drop(k.get(s.VMA, p, i), first)
-        k.set(s.VMA, (p, i), NONE)
 
     def flush(k: View, e: Env) -> None:
         array, i = e["array"], e["i"]
@@ -320,7 +315,7 @@ def world_rules(
     rows: list[tuple[str, tuple[Param, ...], Any, bool, str, str]] = [
         ("kill", (p,), kill, False, "world",
          "{p} is killed; the kernel closes its descriptors one by one"),
-        ("exit_close", (p, fd), exit_close, True, "kernel",
+        ("exit_close", (p, fd), exit_drop(s.FD_SLOT), True, "kernel",
          "the kernel closes {n} of {p}: the open file loses one reference"),
         ("gone", (p,), gone, True, "kernel", "{p} is gone, with all its descriptors"),
         ("enter", (cpu, hook), enter, False, "cpu",
@@ -330,7 +325,7 @@ def world_rules(
     i, array = Param("i", IDX), Param("array", OBJ, "map")
     more: dict[str, list[tuple[str, tuple[Param, ...], Any, bool, str, str]]] = {
         "processes": [
-            ("exit_unmap", (p, i), exit_unmap, True, "kernel",
+            ("exit_unmap", (p, Param("n", IDX)), exit_drop(s.VMA), True, "kernel",
              "the kernel takes a mapping of {p} away: the open file loses one reference"),
         ],
         "passing": [

@@ -9,6 +9,7 @@ usual: one descriptor is `fd`, everything else keeps its name.
 from __future__ import annotations
 
 import errno
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -69,6 +70,9 @@ class KernelSide:
         arguments = fixed
         for arg in spec.args:
             arguments |= self._argument(arg, step, renamed)
+        takes = inspect.signature(COMMANDS[command]).parameters
+        if "name" not in takes:  # only maps and programs have a name in the kernel
+            arguments.pop("name", None)
         reply = actor.call(command, **arguments)
         self._remember(spec, step, reply)
         return reply.errno
@@ -82,12 +86,7 @@ class KernelSide:
         if value is None or arg.kind in ("newfd", "newmapping"):
             return {}
         if arg.kind == "name":
-            text = str(value).replace("-", "_")[:NAME_LENGTH]
-            return (
-                {}
-                if "btf" in arg.name or "left" in arg.name or "right" in arg.name
-                else {"name": text}
-            )
+            return {"name": str(value).replace("-", "_")[:NAME_LENGTH]}
         if arg.kind == "maps":
             return {"maps": [self.fds.get((by, m), CLOSED) for m in value]}
         if arg.kind == "path":
