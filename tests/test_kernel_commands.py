@@ -6,6 +6,8 @@ object's; the number beside a descriptor's kind is its `struct file`'s.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from bpflife.proofs.kernel.actors import GoneError
@@ -266,7 +268,7 @@ def test_freeze_waits_for_writable_mappings(world: World) -> None:
     actor = world.actor("a")
     ok(actor, "map_create", mmapable=True)
     ok(actor, "mmap", fd=3)
-    handle = ok(actor, "mmap", fd=3, writable=True).value
+    handle = ok(actor, "mmap", fd=3, prot="read_write").value
     child = actor.fork("b")
     assert errnos(actor, "map_freeze", {"fd": 3}) == ["EBUSY"]
     ok(actor, "munmap", handle=handle)
@@ -274,7 +276,7 @@ def test_freeze_waits_for_writable_mappings(world: World) -> None:
     ok(child, "munmap", handle=handle)
     ok(actor, "map_freeze", fd=3)
     assert errnos(actor, "map_freeze", {"fd": 3}) == ["EPERM"]
-    modes = [{"fd": 3, "writable": True}, {"fd": 3}]
+    modes: list[dict[str, Any]] = [{"fd": 3, "prot": "read_write"}, {"fd": 3}]
     assert errnos(actor, "mmap", *modes) == ["EPERM", None]
     assert errnos(actor, "map_update_value", {"fd": 3, "key": 0, "number": 1}) == ["EPERM"]
 

@@ -271,7 +271,7 @@ def test_numbers_in_maps(world: World) -> None:
 def test_a_ringbuf(world: World) -> None:
     actor = world.actor("a")
     map = made(actor, "map_create", type="ringbuf")
-    ok(actor, "mmap", fd=3, writable=True)
+    ok(actor, "mmap", fd=3, prot="read_write")
     ok(actor, "close", fd=3)
     settles(world, maps={map: (1, 1)})
 

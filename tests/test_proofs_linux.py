@@ -11,7 +11,7 @@ import pytest
 
 from bpflife.model.properties import counts, reachable
 from bpflife.model.rules import Rule
-from bpflife.model.state import View
+from bpflife.model.state import WRITES, View
 from bpflife.model.steps import Env
 from bpflife.model.system import PARTS, System
 from bpflife.model.values import NAT, Value
@@ -59,8 +59,11 @@ def test_every_rule_that_moves_a_reference_has_obligations() -> None:
         ("fork.3", "refcnt of a file = holders"),  # a mapping
         ("pidfd_getfd.1", "refcnt of a file = holders"),
         ("get_fd_by_id.1", "refcnt of a btf = holders"),
-        ("map_update.2", "refcnt of a prog = holders"),
+        ("map_update.3", "refcnt of a prog = holders"),
         ("bind_map.2", "refcnt of a map = holders"),
+        ("mmap.2", "writecnt = writes"),
+        ("fork.3", "writecnt = writes"),  # the child's copy of a writable mapping
+        ("exit_unmap", "writecnt = writes"),
     ],
 )
 def test_a_forgotten_increment_is_found_where_it_is(rule: str, broken: str) -> None:
@@ -79,13 +82,17 @@ def test_a_forgotten_increment_is_found_where_it_is(rule: str, broken: str) -> N
 
 
 class Uncounting:
-    """The view, but for increments: they are forgotten."""
+    """The view, but what counts is forgotten: references, and writers of a map."""
 
     def __init__(self, view: View) -> None:
         self._view = view
 
     def inc(self, o: Value, unless: Value = False) -> None:
         """Nothing."""
+
+    def write_through(self, process: Value, mapping: Value, m: Value) -> None:
+        """The mapping alone."""
+        self._view.set(WRITES, (process, mapping), m)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._view, name)

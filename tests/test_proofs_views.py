@@ -180,7 +180,7 @@ class Embedding:
                 args = [self.value(x, n) for x, n in zip(family.args, row, strict=True)]
                 term = self.theory.functions[family.name](*args)
                 found.append(term == self.value(family.range, int(view.get(family, *row))))
-        for family in self.system.counted:
+        for family in self.system.tallied:
             for i in self.scope.domain(OBJ):
                 ghost = self.theory.cards[family.name](self.entities[OBJ][i])
                 found.append(ghost == view.holders([family], i))
@@ -222,7 +222,7 @@ class Embedding:
                 ]
                 value = self.value(family.range, int(concrete.get(family, *row)))
                 found.append(view.get(family, *args).payload == value)
-            for i in self.scope.domain(OBJ) if family.counted else ():
+            for i in self.scope.domain(OBJ) if family.tallied else ():
                 ghost = view.card(family, self.entities[OBJ][i])
                 found.append(ghost == concrete.holders([family], i))
         return found

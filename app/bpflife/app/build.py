@@ -70,7 +70,7 @@ def step_words(step: Step, language: Language) -> str:
     shown = [
         f"uses {', '.join(value) or 'no map'}" if isinstance(value, list) else str(value)
         for name, value in step.args.items()
-        if name not in ("api", "type")
+        if name not in ("api", "type", "mode", "prot")
     ]
     return f"{title}: {', '.join(shown)}" if shown else title
 

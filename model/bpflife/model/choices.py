@@ -114,9 +114,9 @@ def _arguments(p: Player, spec: StepSpec, by: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{"api": spec.api}] if spec.api else [{}]
     for arg in spec.args:
         if arg.optional and arg.kind != "maps":
-            if arg.kind == "type" and len(arg.words) > 1:
-                others = [{**r, "type": t} for r in rows for t in arg.words[1:]]
-                rows = [*rows, *others]  # the usual type goes without saying
+            if arg.kind in ("type", "word") and len(arg.words) > 1:
+                others = [{**r, arg.name: t} for r in rows for t in arg.words[1:]]
+                rows = [*rows, *others]  # the usual one goes without saying
             continue
         rows = [{**r, arg.name: v} for r in rows for v in _values(p, arg, by)]
     return rows

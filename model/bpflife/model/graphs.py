@@ -152,7 +152,7 @@ def _check_arguments(steps: Sequence[Step]) -> None:
     seen: set[str] = set()
     for step in steps:
         for p in step.params if step.turns or not step.loop else ():
-            if p.name in seen:
+            if p.name in seen and not p.sort.names:  # a plain value leads nowhere
                 raise StepError(f"`{p.name}` is read twice: keep what it leads to in a local")
             seen.add(p.name)
     if sum(bool(step.target) for step in steps) > 1:

@@ -14,7 +14,7 @@ from typing import Any
 from .cards import Operation
 from .documents import InputError, Scenario, Step
 from .graphs import Graph
-from .state import MAP_TYPE
+from .state import MAP_TYPE, MODE
 from .system import System
 from .values import BOOL
 
@@ -29,9 +29,9 @@ class Arg:
     that it was given), "newfd" (a name for the one that the call returns), "number" (the number
     behind such a name, open or not), "theirs" (a descriptor of another process), "mapping",
     "newmapping", "target" (a hook target, by name), "object" (any object, by name), "path",
-    "maps" (a list of descriptors), "type", "flag" (true or false), "key" (0 to 7), "process",
-    "child" (a name for a new process), "cpu" or "rule". `of`: the kinds of object that it may
-    be, `a|b`; `words`: the values of a type, the usual one first."""
+    "maps" (a list of descriptors), "type", "word" (one of some), "flag" (true or false), "key"
+    (0 to 7), "process", "child" (a name for a new process), "cpu" or "rule". `of`: the kinds of
+    object that it may be, `a|b`; `words`: the values of a type or word, the usual one first."""
 
     name: str
     kind: str
@@ -104,6 +104,8 @@ def _from_graph(graph: Graph, op: Operation, system: System) -> list[Arg]:
                 found["type"] = Arg("type", "type", True, words=system.types.names)
             elif p.sort == MAP_TYPE:
                 found["type"] = Arg("type", "type", True, words=tuple(op.types))
+            elif p.sort == MODE:
+                found[p.name] = Arg(p.name, "word", True, words=MODE.names)
             elif p.sort == BOOL:
                 found[p.name] = Arg(p.name, "flag", True)
     args = list(found.values())
@@ -208,6 +210,10 @@ def check_value(arg: Arg, value: Any, where: str) -> None:
         )  # fmt: skip
         if not fine:
             raise InputError(f"{where}: {arg.name}: a list of at most 16 descriptors, [m1, m2]")
+        return
+    if arg.kind == "word":
+        if value not in arg.words:
+            raise InputError(f"{where}: {arg.name}: one of {', '.join(arg.words)}")
         return
     if arg.kind == "flag":
         if not isinstance(value, bool):

@@ -16,6 +16,12 @@ from .language import BPFFS, Arg, StepSpec, new_labels, new_mapping
 from .values import OBJ
 from .world import FIRST_FD, Outcome, World
 
+WORDS = {  # how a system call says them
+    "mode": {"read_write": "0", "read_only": "BPF_F_RDONLY", "write_only": "BPF_F_WRONLY"},
+    "prot": {
+        "read_write": "PROT_READ|PROT_WRITE", "read_only": "PROT_READ", "write_only": "PROT_WRITE",
+    },
+}  # fmt: skip
 LOCALS = ("reg", "ptr", "dying", "dyingptr")  # families of locals, before the dot
 
 
@@ -53,6 +59,8 @@ def arguments(world: World, spec: StepSpec, step: Step) -> Said:
             said.add(arg.name, ", ".join(value or []) or "no map", f"[{', '.join(numbers)}]")
         elif arg.kind == "type":
             said.add("type", _type_words(arg, str(value or arg.words[0])))
+        elif arg.kind == "word":
+            said.add(arg.name, WORDS[arg.name][str(value or arg.words[0])])
         elif value is not None and arg.kind not in ("newfd", "newmapping"):
             said.add(arg.name, *_argument(world, arg, step, str(value)))
     return said

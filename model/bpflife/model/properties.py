@@ -109,6 +109,17 @@ def user_exact(system: System) -> Invariant:
     )
 
 
+def tally_exact(family: Family, number: Family) -> Invariant:
+    """A number that is no reference count is the number of slots that count into it."""
+    return Invariant(
+        f"{number.name} = {family.name}",
+        (OBJ,),
+        lambda k, o: k.same(k.get(number, o), k.holders([family], o)),
+        kinds=family.targets,
+        wrong=f"{{x}}: {number.name} is not how many slots `{family.name}` point at it",
+    )
+
+
 def live_is_counted(kind: str) -> Invariant:
     """Live exactly when the count is above zero: nothing with a count is dying or freed."""
 
@@ -148,7 +159,8 @@ def counts(system: System) -> list[Invariant]:
     found = [user_exact(system)]
     for kind in system.kinds:
         found += [exact(system, kind), live_is_counted(kind)]
-    found += [points_at(system, f) for f in system.counted if system.targets_of(f)]
+    found += [tally_exact(f, f.into) for f in system.families if f.into]
+    found += [points_at(system, f) for f in system.tallied if system.targets_of(f)]
     return found + [freed_is_empty(f) for f in system.counted if f.args[0] == OBJ]
 
 

@@ -259,6 +259,8 @@ def world_rules(
             k.when(eq(k.get(s.RUN_OF, p), RUN.exiting))
             k.when(calls_done(k, p))
             k.when(ne(k.get(family, p, n), NONE))
+            if family == s.VMA:
+                k.write_through(p, n, NONE)
             k.drop(k.get(family, p, n), first)
             k.set(family, (p, n), NONE)
 

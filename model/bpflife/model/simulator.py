@@ -161,6 +161,8 @@ class Player:
 
     def _value(self, arg: Arg, step: Step, at: str) -> Any:
         value = step.args.get(arg.name, [])
+        if arg.kind == "word":
+            return arg.words.index(value or arg.words[0])
         if arg.kind == "maps":
             return [self._fd(step, v, arg.name, at) for v in value]
         if arg.kind == "fd":

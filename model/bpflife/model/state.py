@@ -46,7 +46,8 @@ class Family:
     """One function of the state.
 
     `counted`: every member holds a reference on the object it points at. `user`: it also counts
-    for a map's usercnt. `owners`/`targets`: the kinds of object that its first argument and its
+    for a map's usercnt. `into`: the members hold no reference, the object counts them in a number
+    of its own, this one. `owners`/`targets`: the kinds of object that its first argument and its
     value can be (empty: any). `rigid`: never changes (the kind of an object, a task's process).
     `part`: of Linux; a system without that part has no such cells.
     """
@@ -56,6 +57,7 @@ class Family:
     range: Sort
     counted: bool = False
     user: bool = False
+    into: Family | None = None
     owners: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     rigid: bool = False
@@ -65,6 +67,11 @@ class Family:
     def slot(self) -> bool:
         """True when the values are pointers to objects."""
         return self.range == OBJ and not self.rigid
+
+    @property
+    def tallied(self) -> bool:
+        """True when some number must equal how many of these slots point at an object."""
+        return self.counted or self.into is not None
 
 
 MAP_TYPE = Sort("map type", ("array", "hash", "prog_array", "array_of_maps", "hash_of_maps"))
@@ -104,6 +111,13 @@ FLUSH = Family(  # the work item that empties a prog array holds the array until
 )
 OWNED = Family("owned", (OBJ,), BOOL, owners=("map",), part="maps")  # a prog array has its type
 INNER = Family("inner", (OBJ,), MAP_TYPE, owners=("map",), part="maps")
+MODE = Sort("mode", ("read_write", "read_only", "write_only"))
+MODE_OF = Family("mode", (OBJ,), MODE, owners=("file",), part="access")  # f_mode
+FROZEN = Family("frozen", (OBJ,), BOOL, owners=("map",), part="access")
+WRITECNT = Family("writecnt", (OBJ,), NAT, owners=("map",), part="access")
+WRITES = Family(  # a writable mapping: the map is its vm_private_data
+    "writes", (PROC, IDX), OBJ, into=WRITECNT, targets=("map",), part="access"
+)
 BTF_OF = Family(
     "btf", (OBJ,), OBJ, counted=True, owners=("map", "prog"), targets=("btf",), part="btf"
 )
@@ -125,6 +139,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(CLOEXEC, VMA, CHILD, MAKER, BY, MMAPABLE),
     *(PEER, HUNG_UP, SENT, QUEUE, CARGO),
     *(MTYPE, ELEM, FLUSH, OWNED, INNER),
+    *(MODE_OF, FROZEN, WRITECNT, WRITES),
     BTF_OF,
 )
 
@@ -224,6 +239,17 @@ class View(ABC):
         if n < 0:
             self.need(Or(Not(is_map), at_least(old, 1)), "a user that goes finds a user count")
         self.set(USERCNT, (o,), If(is_map, plus(old, n), old))
+
+    def write_through(self, process: Value, mapping: Value, m: Value) -> None:
+        """The mapping is a writable one of map `m` (none: it is not writable any more), and the
+        maps know how many they have. (bpf_map_write_active_inc: kernel/bpf/syscall.c, 6.12)"""
+        before = self.get(WRITES, process, mapping)
+        for o, n in ((before, -1), (m, 1)):
+            count = self.get(WRITECNT, o)
+            if n < 0:
+                self.need(Or(eq(o, NONE), at_least(count, 1)), "a writer that goes was counted")
+            self.set(WRITECNT, (o,), plus(count, n))
+        self.set(WRITES, (process, mapping), m)
 
     def start_grace_period(self, waits: Family, owner: Value) -> None:
         """Wait for the readers that are inside now; later ones are not waited for.

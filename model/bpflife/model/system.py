@@ -35,6 +35,7 @@ PARTS = (
     "maps",
     "btf",
     "bpffs",
+    "access",
 )  # of Linux: one file each in linux/
 KINDS = {"core": ("file", "map", "prog"), "passing": ("socket", "message"), "btf": ("btf",)}
 BY_FILE = ("map", "prog", "socket", "btf")  # kinds that an open file can be of
@@ -127,6 +128,11 @@ class System:
     def holder_families(self, kind: str) -> list[Family]:
         """The counted families whose slots can point at a kind (registers: at any)."""
         return [f for f in self.counted if not self.targets_of(f) or kind in self.targets_of(f)]
+
+    @property
+    def tallied(self) -> list[Family]:
+        """The families of slots that are counted: as references, or into another number."""
+        return [f for f in self.families if f.tallied]
 
     @property
     def user(self) -> list[Family]:

@@ -17,9 +17,11 @@ from bpflife.model.state import Family, View
 from bpflife.model.system import System
 from bpflife.model.values import (
     CPU,
+    IDX,
     LIFE,
     NONE,
     OBJ,
+    PROC,
     RUN,
     TASK,
     And,
@@ -67,6 +69,8 @@ def _general(system: System) -> list[Invariant]:
     found += [_own_slot(f) for f in (system.dir, s.SENT, s.FLUSH) if f in system.families]
     if s.VMA in system.families:
         found += [_only_alive("mapping", s.VMA), _child()]
+    if s.WRITES in system.families:
+        found.append(_writer())
     if s.PEER in system.families:
         found += _sockets()
     for f in registers(system, OBJ):
@@ -107,6 +111,16 @@ def _child() -> Invariant:
         return Or(eq(child, NONE), mine)
 
     return Invariant("a child in the making is of one task", (TASK,), body)
+
+
+def _writer() -> Invariant:
+    """A writable mapping is a mapping, of an open file of that map."""
+
+    def body(k: View, p: Value, i: Value) -> Value:
+        m = k.get(s.WRITES, p, i)
+        return Or(eq(m, NONE), eq(m, k.get(s.FILE_OBJ, k.get(s.VMA, p, i))))
+
+    return Invariant("a writable mapping is of the map behind its file", (PROC, IDX), body)
 
 
 def _sockets() -> list[Invariant]:

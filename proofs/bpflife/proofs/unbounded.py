@@ -5,11 +5,11 @@ its updates; the value of a cell *after* it is a term over the functions *before
 weakest precondition), so there are no primed functions and no frame axioms.
 
 **Ghost counts.** `holders(o)`, the number of slots that point at an object, can't be computed over
-an unbounded state. Instead each counted family F has a number `#F(o)`, changed by exactly what a
-point update of F changes: -1 for the object that the slot pointed at, +1 for the new one. `set`
-records that by itself, no rule writes it. What may be used of #F are facts of every finite set:
-`#F(o) >= 0`, and a member makes it at least 1. (End-state proofs also use: at least 1 has a
-member, a witness.) That these facts and updates are right is what a proof here rests on; the
+an unbounded state. Instead each family F whose slots are counted has a number `#F(o)`, changed by
+exactly what a point update of F changes: -1 for the object that the slot pointed at, +1 for the new
+one. `set` records that by itself, no rule writes it. What may be used of #F are facts of every
+finite set: `#F(o) >= 0`, and a member makes it at least 1. (End-state proofs also use: at least 1
+has a member, a witness.) That these facts and updates are right is what a proof here rests on; the
 tests count for real at small scopes.
 
 **Ground obligations.** Hypotheses are instantiated at the entities that rule and goal *read*; the
@@ -115,7 +115,7 @@ class Theory:
             for f in self.system.families
         }
         self.cards = {
-            f.name: z3.Function(f"#{f.name}", z(OBJ), z3.IntSort()) for f in self.system.counted
+            f.name: z3.Function(f"#{f.name}", z(OBJ), z3.IntSort()) for f in self.system.tallied
         }
         self.kind = z3.Function("kind", z(OBJ), z3.IntSort())
         self.names = itertools.count()
@@ -209,7 +209,7 @@ class UnboundedView(View):
         raw = self.theory.functions[family.name](*payloads)
         if family.range in self.reads:
             self.note(family.range, raw)
-        if family.counted:
+        if family.tallied:
             self.slots[(family.name, tuple(p.get_id() for p in payloads))] = (family, payloads)
         if family == PROC_OF:  # every task has a process
             self.tasks[raw.get_id()] = (payloads[0], raw)
@@ -238,7 +238,7 @@ class UnboundedView(View):
     def set(self, family: Family, args: Sequence[Value], value: Value) -> None:
         payloads = self._lift(family, args)
         new = lift(self.theory.backend, family.range, value)
-        if family.counted:
+        if family.tallied:
             old = self.get(family, *args).payload
             there = [z3.Not(a) for a in self._absent(family, payloads)]
             self._count(family, old, -1, there)
@@ -254,8 +254,8 @@ class UnboundedView(View):
         self.deltas.setdefault(family.name, []).append((guard, o, change))
 
     def each(self, family: Family, new: Callable[..., Value]) -> None:
-        if family.counted:
-            raise MisuseError(f"{family.name} holds references: update one slot at a time")
+        if family.tallied:
+            raise MisuseError(f"{family.name} is counted: update one slot at a time")
         holes = [self.theory.fresh(sort, "hole") for sort in family.args]
         old = self.theory.fresh(family.range, "old")
         with self.muting(*holes):
@@ -350,7 +350,7 @@ class UnboundedView(View):
         none = self.theory.backend.none[OBJ]
         found: list[Any] = []
         objects = list(self.reads[OBJ].values())
-        for family in self.theory.system.counted:
+        for family in self.theory.system.tallied:
             for o in objects:
                 found.append(self.theory.cards[family.name](o) >= 0)
                 if family.name in self.deltas:

@@ -86,6 +86,7 @@ FAMILIES: Final = {
     "btf": Family("has as type information"),
     "flush": Family("is held by pending work", mark="to be emptied"),
     "vma": Family("has mapped", owner="process"),
+    "writes": Family("may write to", owner="process"),
     "peer": Family("is connected to", owner="socket"),
     "queue": Family("stands in the queue of", owner="message"),
     "sent": Family("is held by its queue", owner="message", mark="in a queue"),

@@ -4,10 +4,19 @@
 three views at once, because it only uses what every `View` has.
 """
 
-from . import hooks, maps, objects, passing, processes, references, waiting
+from . import access, hooks, maps, objects, passing, processes, references, waiting
 from .registry import OWN_SLOTS, VOCABULARY, make_step, part_of, registers_of
 from .waiting import WAITS
 
 __all__ = ["OWN_SLOTS", "VOCABULARY", "WAITS", "make_step", "part_of", "registers_of"]
 
-MODULES = (references, objects, hooks, waiting, processes, passing, maps)  # each registers its own
+MODULES = (
+    references,
+    objects,
+    hooks,
+    waiting,
+    processes,
+    passing,
+    maps,
+    access,
+)  # each registers its own

@@ -37,6 +37,20 @@ def _open(f: Frame, file: str, reg: str) -> Step:
     """A new open file takes over the local's reference; for a map it is a user reference.
     (anon_inode_getfd; bpf_map_new_fd, bpf_prog_new_fd)"""
 
+    return _opened(f, file, reg, f"open {file} on {reg}", asked=False)
+
+
+@step("open {file} on {reg} as asked")
+def _open_as(f: Frame, file: str, reg: str) -> Step:
+    """The same; if it is a map, in the mode that the caller asks for: to read, to write, or both.
+    (bpf_get_file_flag: kernel/bpf/syscall.c)"""
+    return _opened(f, file, reg, f"open {file} on {reg} as asked", asked=True)
+
+
+def _opened(f: Frame, file: str, reg: str, text: str, asked: bool) -> Step:
+    access = "access" in f.parts
+    params = (Param("mode", s.MODE),) if asked and access else ()
+
     def effect(k: View, e: Env) -> None:
         new = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), "file")
         o = k.get(f.reg(reg), e["me"])
@@ -48,10 +62,14 @@ def _open(f: Frame, file: str, reg: str) -> Step:
         k.set(s.FILE_OBJ, (new,), o)
         k.set(f.reg(reg), (e["me"],), NONE)
         f.count_user(k, o, 1)
+        if access:  # BTF is for reading only (btf_new_fd), programs are always opened for both
+            mode = e["mode"] if params else s.MODE.read_write
+            mode = If(k.kind(o, "map"), mode, s.MODE.read_write, s.MODE)
+            k.set(s.MODE_OF, (new,), If(k.kind(o, "btf"), s.MODE.read_only, mode))
 
     words = f"opens {{{file}}}: it takes over the reference"
     regs = {file: "full", reg: "empty"}
-    return Step(f"open {file} on {reg}", words, effect, regs=regs, kinds=("file",))
+    return Step(text, words, effect, params, regs=regs, kinds=("file",))
 
 
 @step("install {file}")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from .. import state as s
 from ..state import Family, View
-from ..steps import Check, Env, Frame, Param, Step
-from ..values import FD, IDX, NONE, PROC, RUN, And, Not, Or, Sort, Value, eq, ne
+from ..steps import Check, Env, Frame, Guard, Param, Step
+from ..values import FD, IDX, NONE, PROC, RUN, And, If, Not, Or, Sort, Value, eq, ne
 from .registry import nothing, step
 
 
@@ -112,11 +112,17 @@ def _copy_descriptors(f: Frame) -> Step:
 def _copy_mappings(f: Frame) -> Step:
     """The child gets one mapping of the parent: its open file is shared (+1).
     (dup_mmap: mm/mmap.c)"""
-    return _copied(f, "copy mappings", s.VMA, IDX, lambda k, p, child, n: None)
+
+    return _copied(f, "copy mappings", s.VMA, IDX, _copy_writer)
 
 
 def _copy_flag(k: View, p: Value, child: Value, n: Value) -> None:
     k.set(s.CLOEXEC, (child, n), k.get(s.CLOEXEC, p, n))
+
+
+def _copy_writer(k: View, p: Value, child: Value, n: Value) -> None:
+    """(bpf_map_mmap_open: kernel/bpf/syscall.c)"""
+    k.write_through(child, n, k.get(s.WRITES, p, n))
 
 
 def _copied(
@@ -195,6 +201,8 @@ def _dropped(
     def effect(k: View, e: Env) -> None:
         p = k.get(s.PROC_OF, e["me"])
         k.when(Not(gone(k, e, e["n"])))
+        if family == s.VMA:
+            k.write_through(p, e["n"], NONE)
         f.put(k, family, (p, e["n"]), "file")
 
     def done(k: View, e: Env) -> Value:
@@ -209,18 +217,30 @@ def _dropped(
 
 @step("map {file}")
 def _map(f: Frame, file: str) -> Step:
-    """A new mapping takes over the local's reference to the file: it holds the file, no count of
-    the map changes. EACCES: BTF, whose files are read-only; ENODEV: no map; ENOTSUPP: no array;
-    EINVAL: not made to be mapped.
-    (bpf_map_mmap: kernel/bpf/syscall.c, array_map_mmap: kernel/bpf/arraymap.c)"""
+    """A new mapping takes over the local's reference to the file: it holds the file, not the map,
+    which counts its writable mappings only. EACCES: not in the file's mode; ENODEV: no map;
+    ENOTSUPP: no array; EINVAL: a read-only file (its mappings are not shared), or not made to be
+    mapped; EPERM: it is frozen.
+    (do_mmap: mm/mmap.c, bpf_map_mmap: kernel/bpf/syscall.c, array_map_mmap: kernel/bpf/arraymap.c)
+    """
 
     def behind(k: View, e: Env) -> Value:
         return k.get(s.FILE_OBJ, k.get(f.reg(file), e["me"]))
 
+    def is_of(mode: int) -> Guard:
+        return lambda k, e: eq(k.get(s.MODE_OF, k.get(f.reg(file), e["me"])), mode)
+
+    def writes(k: View, e: Env) -> Value:
+        return ne(e["prot"], s.MODE.read_only)
+
+    read_only, write_only = is_of(s.MODE.read_only), is_of(s.MODE.write_only)
     checks = (
-        Check("EACCES", lambda k, e: Not(k.kind(behind(k, e), "btf"))),
+        Check("EACCES", lambda k, e: Not(write_only(k, e))),
+        Check("EACCES", lambda k, e: Not(And(writes(k, e), read_only(k, e)))),
         Check("ENODEV", lambda k, e: k.kind(behind(k, e), "map")),
         Check("ENOTSUPP", lambda k, e: eq(k.get(s.MTYPE, behind(k, e)), s.MAP_TYPE.array)),
+        Check("EINVAL", lambda k, e: Not(read_only(k, e))),
+        Check("EPERM", lambda k, e: Not(And(writes(k, e), k.get(s.FROZEN, behind(k, e))))),
         Check("EINVAL", lambda k, e: eq(k.get(s.MMAPABLE, behind(k, e)), True)),
     )
 
@@ -228,11 +248,13 @@ def _map(f: Frame, file: str) -> Step:
         p = k.get(s.PROC_OF, e["me"])
         i = k.lowest(IDX, lambda x: eq(k.get(s.VMA, p, x), NONE))
         k.set(s.VMA, (p, i), k.get(f.reg(file), e["me"]))
+        k.write_through(p, i, If(writes(k, e), behind(k, e), NONE))
         k.set(f.reg(file), (e["me"],), NONE)
 
     words = "maps it into its memory: the mapping holds the open file"
     text, regs = f"map {file}", {file: "empty"}
-    return Step(text, words, effect, (), None, checks, regs, gives="mapping")
+    params = (Param("prot", s.MODE),)
+    return Step(text, words, effect, params, None, checks, regs, gives="mapping")
 
 
 @step("unmap {mapping} -> {file}")
@@ -243,6 +265,7 @@ def _unmap(f: Frame, mapping: str, file: str) -> Step:
         p = k.get(s.PROC_OF, e["me"])
         k.when(ne(k.get(s.VMA, p, e[mapping]), NONE))
         k.need(eq(k.get(f.reg(file), e["me"]), NONE), f"unmap finds the local {file} empty")
+        k.write_through(p, e[mapping], NONE)
         k.set(f.reg(file), (e["me"],), k.get(s.VMA, p, e[mapping]))
         k.set(s.VMA, (p, e[mapping]), NONE)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from .. import state as s
 from ..state import Family, View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import FD, IDX, NONE, OBJ, PATH, Value, eq, ne
+from ..values import FD, IDX, NONE, OBJ, PATH, Or, Value, eq, ne
 from .registry import OWN_SLOTS, step
 
 PINNABLE = ("map", "prog")
@@ -251,9 +251,18 @@ OWN_WORDS = {
 def _find_by_id(f: Frame, reg: str) -> Step:
     """A counted reference to an object by its id: only while its count is above zero, so nothing
     comes back from the dead. ENOENT: it is gone.
+    EINVAL: a mode is asked for, and it is no map.
     (bpf_map_get_fd_by_id, bpf_prog_by_id: kernel/bpf/syscall.c, under the lock of the ids)"""
     kinds = f.args["object"].split("|") if "object" in f.args else []
-    alive = Check("ENOENT", lambda k, e: k.live(e["object"]))
+    checks = [Check("ENOENT", lambda k, e: k.live(e["object"]))]
+    params = [Param("object", OBJ, "|".join(kinds))]
+    if "access" in f.parts:
+
+        def fits(k: View, e: Env) -> Value:
+            return Or(k.kind(e["object"], "map"), eq(e["mode"], s.MODE.read_write))
+
+        checks.insert(0, Check("EINVAL", fits))
+        params.append(Param("mode", s.MODE))
 
     def effect(k: View, e: Env) -> None:
         k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"find {reg} finds the local empty")
@@ -261,6 +270,5 @@ def _find_by_id(f: Frame, reg: str) -> Step:
         k.set(f.reg(reg), (e["me"],), e["object"])
 
     words = f"finds {{{reg}}} by its id: refcnt +1"
-    params = (Param("object", OBJ, "|".join(kinds)),)
     text, regs = f"find {reg} by id", {reg: "full"}
-    return Step(text, words, effect, params, None, (alive,), regs, tuple(kinds))
+    return Step(text, words, effect, tuple(params), None, tuple(checks), regs, tuple(kinds))

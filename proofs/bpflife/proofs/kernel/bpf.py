@@ -18,6 +18,7 @@ from bpflife.proofs.kernel.uapi import (
     ATTACH_TYPES,
     MAP_FLAGS,
     MAP_TYPES,
+    MODES,
     PATH_FD,
     PROG_FLAGS,
     PROG_TYPES,
@@ -186,18 +187,21 @@ def obj_pin(fd: int, path: str, at: int | None = None) -> None:
     With `at`, the path is relative to the directory behind that descriptor.
     """
     text = ctypes.create_string_buffer(os.fsencode(path))
-    call(_OBJ_PIN, struct.pack("=Qi", _at(text), fd) + _base(at), "BPF_OBJ_PIN")
+    call(_OBJ_PIN, struct.pack("=QiIi", _at(text), fd, *_base(at)), "BPF_OBJ_PIN")
 
 
-def obj_get(path: str, at: int | None = None) -> int:
+def obj_get(path: str, at: int | None = None, mode: str = "read_write") -> int:
     """Descriptor of the object pinned at `path`, relative to the directory `at` if given."""
     text = ctypes.create_string_buffer(os.fsencode(path))
-    return call(_OBJ_GET, struct.pack("=QI", _at(text), 0) + _base(at), "BPF_OBJ_GET")[0]
+    base, directory = _base(at)
+    attr = struct.pack("=QIIi", _at(text), 0, base | number_of(MODES, mode), directory)
+    return call(_OBJ_GET, attr, "BPF_OBJ_GET")[0]
 
 
-def get_fd_by_id(kind: str, id: int) -> int:
+def get_fd_by_id(kind: str, id: int, mode: str = "read_write") -> int:
     """Descriptor of a new file of the "map", "prog", "link" or "btf" with an id."""
-    return call(number_of(_GET_FD_BY_ID, kind), struct.pack("=III", id, 0, 0), "GET_FD_BY_ID")[0]
+    attr = struct.pack("=III", id, 0, number_of(MODES, mode))
+    return call(number_of(_GET_FD_BY_ID, kind), attr, "GET_FD_BY_ID")[0]
 
 
 def prog_attach(
@@ -304,8 +308,8 @@ def _bits(names: dict[str, int], flags: Iterable[str]) -> int:
     return sum({number_of(names, flag) for flag in flags})
 
 
-def _base(at: int | None) -> bytes:
-    return struct.pack("=Ii", 0 if at is None else PATH_FD, at or 0)
+def _base(at: int | None) -> tuple[int, int]:
+    return 0 if at is None else PATH_FD, at or 0
 
 
 def _element(value: bytes) -> ctypes.Array[ctypes.c_char]:

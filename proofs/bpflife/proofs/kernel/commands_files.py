@@ -69,12 +69,14 @@ def perf_event_open() -> Result:
     return Result(libc.perf_event_open(_SOFTWARE, _BPF_OUTPUT))
 
 
-def mmap(fd: int, writable: bool = False) -> Result:
+def mmap(fd: int, prot: str = "read_only") -> Result:
     """Map the first page of a map's memory: `value` is a handle for `munmap`, no descriptor.
+
+    `prot` is "read_only", "write_only" or "read_write".
 
     After a fork the child has the mapping too, by the same handle.
     """
-    address = libc.mmap(fd, pages.PAGESIZE, writable)
+    address = libc.mmap(fd, pages.PAGESIZE, prot)
     handle = next(_handles)
     _mappings[handle] = address
     return Result(handle)

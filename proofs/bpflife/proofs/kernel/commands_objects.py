@@ -20,6 +20,7 @@ def map_create(
     name: str = "",
     mmapable: bool = False,
     preserve: bool = False,
+    mode: str = "read_write",
     inner: int | None = None,
     btf: int | None = None,
     btf_key: int = blob.INT,
@@ -27,13 +28,14 @@ def map_create(
 ) -> Result:
     """Make a map: its descriptor and id. Sizes are 4 bytes and one entry unless given.
 
+    `mode` is that of the descriptor's file, "read_write", "read_only" or "write_only".
     `preserve` keeps the elements of a perf_event_array when the descriptor that set them closes;
     `inner` is a map like those that a map of maps will hold. A map holds the BTF behind `btf` if a
     type id isn't 0 and its map type knows BTF (syscall.c:map_check_btf).
     """
     sizes = _SIZES.get(type, (4, 4, 1))
     given = [a if b is None else b for a, b in zip(sizes, (key, value, entries), strict=True)]
-    wanted = {"mmapable": mmapable, "preserve_elems": preserve}
+    wanted = {"mmapable": mmapable, "preserve_elems": preserve, mode: True}
     return opened(
         bpf.map_create(
             type,
@@ -119,9 +121,12 @@ def bind_map(prog: int, map: int) -> Result:
     return Result()
 
 
-def get_fd_by_id(kind: str, id: int) -> Result:
-    """Open the "map", "prog", "link" or "btf" with an id: a descriptor of a new file."""
-    return Result(bpf.get_fd_by_id(kind, id), id)
+def get_fd_by_id(kind: str, id: int, mode: str = "read_write") -> Result:
+    """Open the "map", "prog", "link" or "btf" with an id: a descriptor of a new file.
+
+    `mode` is the file's, but only a map can be opened in another one than the usual.
+    """
+    return Result(bpf.get_fd_by_id(kind, id, mode), id)
 
 
 COMMANDS: Final = (

@@ -20,9 +20,9 @@ def pin(fd: int, path: str, at: int | None = None) -> Result:
     return Result()
 
 
-def obj_get(path: str, at: int | None = None) -> Result:
-    """Open a pinned object: a descriptor of a new file, and the object's id."""
-    return opened(bpf.obj_get(path, at))
+def obj_get(path: str, at: int | None = None, mode: str = "read_write") -> Result:
+    """Open a pinned object: a descriptor of a new file in some mode, and the object's id."""
+    return opened(bpf.obj_get(path, at, mode))
 
 
 def unlink(path: str, at: int | None = None) -> Result:

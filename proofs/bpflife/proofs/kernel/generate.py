@@ -118,7 +118,8 @@ class _Values:
             "number": fds, "path": list(PATHS), "target": list(HOOKS), "process": world.procs,
             "cpu": ["cpu0", "cpu1"], "flag": [True, False], "key": list(KEYS),
             "theirs": theirs, "mapping": [n[1:] for n in own if n[:1] == "@"],
-            "object": objects, "child": [f"child{self.number}"], "type": list(arg.words),
+            "object": objects, "child": [f"child{self.number}"],
+            "type": list(arg.words), "word": list(arg.words),
         }  # fmt: skip
         return table[arg.kind] or ["none"]
 

@@ -21,7 +21,8 @@ _PR_SET_PDEATHSIG = 1
 _F_DUPFD_CLOEXEC, _F_SETFD, _FD_CLOEXEC = 1030, 2, 1
 _AF_UNIX, _SOCK_DGRAM = 1, 2
 _SOL_SOCKET, _SCM_RIGHTS, _MSG_DONTWAIT = 1, 1, 0x40
-_PROT_READ, _PROT_WRITE, _MAP_SHARED = 1, 2, 1
+_MAP_SHARED = 1
+_PROTECTION = {"read_only": 1, "write_only": 2, "read_write": 3}
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _PIDFD_GETFD = 438  # everywhere
@@ -104,9 +105,9 @@ def perf_event_open(kind: int, config: int) -> int:
     return _syscall("perf_event_open", number, ctypes.addressof(attr), -1, 0, -1, 0)
 
 
-def mmap(fd: int, size: int, writable: bool) -> int:
-    """Map a file's beginning, shared: the address."""
-    protection = _PROT_READ | (_PROT_WRITE if writable else 0)
+def mmap(fd: int, size: int, prot: str) -> int:
+    """Map a file's beginning, shared, "read_only", "write_only" or "read_write": the address."""
+    protection = _PROTECTION[prot]
     size_, zero = ctypes.c_size_t(size), ctypes.c_long(0)
     return checked(_libc.mmap(None, size_, protection, _MAP_SHARED, fd, zero), "mmap")
 

@@ -83,6 +83,8 @@ class KernelSide:
         by = step.by or ""
         if arg.kind == "type":
             return self._type(arg, str(value or arg.words[0]))
+        if arg.kind == "word":
+            return {arg.name: value or arg.words[0]}
         if value is None or arg.kind in ("newfd", "newmapping"):
             return {}
         if arg.kind == "name":
@@ -138,7 +140,8 @@ class KernelSide:
     def _by_id(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
         name = step.args["object"]
         kind, number = next(key for key, known in self.names.items() if known == name)
-        reply = actor.call("get_fd_by_id", kind=kind, id=number)
+        mode = {name: step.args[name] for name in ("mode",) if name in step.args}
+        reply = actor.call("get_fd_by_id", kind=kind, id=number, **mode)
         self._remember(spec, step, reply)
         return reply.errno
 

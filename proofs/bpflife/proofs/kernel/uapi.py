@@ -80,7 +80,8 @@ ATTACH_TYPES: Final = {
     "tcx_ingress": 46,
     "tcx_egress": 47,
 }
-MAP_FLAGS: Final = {"no_prealloc": 1, "mmapable": 1 << 10, "preserve_elems": 1 << 11}
+MODES: Final = {"read_write": 0, "read_only": 1 << 3, "write_only": 1 << 4}  # of a map's file
+MAP_FLAGS: Final = {"no_prealloc": 1, "mmapable": 1 << 10, "preserve_elems": 1 << 11, **MODES}
 PROG_FLAGS: Final = {"sleepable": 1 << 4}
 PATH_FD: Final = 1 << 14  # BPF_F_PATH_FD: a path is relative to a directory's descriptor
 ATTACH_FLAGS: Final = {"allow_override": 1, "allow_multi": 2, "replace": 4}
