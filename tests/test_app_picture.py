@@ -12,7 +12,16 @@ from bpflife.app.picture.charts import counts_chart, update_chart
 from bpflife.app.picture.layout import LABEL_HEIGHT
 from bpflife.app.picture.picture import ENDS, picture_data, rule_words, text_width
 from bpflife.model.catalogue import load_card, load_scenario, story_names
-from bpflife.model.documents import ObjectState, Slot, State, Trace, TraceStep, Violation
+from bpflife.model.documents import (
+    ObjectState,
+    Scenario,
+    Slot,
+    State,
+    Step,
+    Trace,
+    TraceStep,
+    Violation,
+)
 from bpflife.model.simulator import play
 from bpflife.model.system import PARTS, System
 
@@ -151,3 +160,25 @@ def test_every_kind_and_family_of_the_model_has_its_look() -> None:
     for family in system.families:
         if family.slot:
             assert looks.family_of(family.name) is not looks.UNKNOWN, family.name
+
+
+PINNED = [
+    Step(do="map_create", by="a", map="m"),
+    Step(do="pin", by="a", fd="m", path="one"),
+    Step(do="rename", by="a", path="one", new_path="two"),
+]
+SECOND = Step(do="hard_link", by="a", path="two", new_path="three")
+
+
+@pytest.mark.parametrize(("more", "files"), [([], 0), ([SECOND], 1)])
+def test_a_file_in_bpffs_is_drawn_where_it_has_several_names(more: list[Step], files: int) -> None:
+    """Else it is its pin, whatever that is called; every edge and change is of a node."""
+    steps = [*PINNED, *more, Step(do="unlink", by="a", path="two")]
+    data = picture_data(play(Scenario(scenario="pinned", steps=steps)))
+    kinds = [node["kind"] for node in data["nodes"]]
+    assert (kinds.count("file in bpffs"), kinds.count("pin")) == (files, 2 + files)
+    ids = {node["id"] for node in data["nodes"]}
+    assert {end for edge in data["edges"] for end in (edge["from"], edge["to"])} <= ids
+    assert {change["node"] for step in data["steps"] for change in step["changes"]} <= ids
+    holders = {edge["from"] for edge in data["edges"] if edge["to"] == "m"}
+    assert ("/sys/fs/bpf/two" in holders) == (files == 0)

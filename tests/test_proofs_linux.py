@@ -64,6 +64,7 @@ def test_every_rule_that_moves_a_reference_has_obligations() -> None:
         ("mmap.2", "writecnt = writes"),
         ("fork.3", "writecnt = writes"),  # the child's copy of a writable mapping
         ("exit_unmap", "writecnt = writes"),
+        ("hard_link.1", "refcnt of a inode = holders"),
     ],
 )
 def test_a_forgotten_increment_is_found_where_it_is(rule: str, broken: str) -> None:

@@ -165,13 +165,15 @@ def test_counts_equal_holders_in_every_state_of_random_scenarios(seed: int) -> N
 
 @pytest.mark.parametrize("seed", range(12))
 def test_a_refused_call_changes_nothing(seed: int) -> None:
+    """But for one: a sender whose peer is gone gives up, and loses what the peer had sent."""
     trace = play(random_scenario(seed + 100, ["cgroup_legacy"], 40))
     before = None
     refused = 0
     for step in trace.steps:
         if step.settled and step.errno:
             refused += 1
-            assert step.settled == before or before is None, step.sentence
+            gives_up = step.errno == "ECONNREFUSED"
+            assert gives_up or step.settled == before or before is None, step.sentence
         before = step.settled or before
     assert refused
 

@@ -86,7 +86,10 @@ PROC_OF = Family("proc_of", (TASK,), PROC, rigid=True)
 FD_SLOT = Family("fd", (PROC, FD), OBJ, counted=True, targets=("file",))
 FILE_OBJ = Family("file_obj", (OBJ,), OBJ, counted=True, user=True, owners=("file",))
 USED = Family("used", (OBJ, IDX), OBJ, counted=True, owners=("prog",), targets=("map",))
-PIN = Family("pin", (PATH,), OBJ, counted=True, user=True, targets=("map", "prog"))
+PIN = Family("pin", (PATH,), OBJ, counted=True, targets=("inode",))  # a name of a file in bpffs
+INODE_OBJ = Family(  # the file holds the object, however many names it has
+    "inode_obj", (OBJ,), OBJ, counted=True, user=True, owners=("inode",), targets=("map", "prog")
+)
 CLOEXEC = Family("cloexec", (PROC, FD), BOOL, part="processes")  # closed by exec
 VMA = Family("vma", (PROC, IDX), OBJ, counted=True, targets=("file",), part="processes")
 CHILD = Family("on.child", (TASK,), PROC, part="processes")  # the process that a fork is making

@@ -37,7 +37,11 @@ PARTS = (
     "bpffs",
     "access",
 )  # of Linux: one file each in linux/
-KINDS = {"core": ("file", "map", "prog"), "passing": ("socket", "message"), "btf": ("btf",)}
+KINDS = {
+    "core": ("file", "map", "prog", "inode"),
+    "passing": ("socket", "message"),
+    "btf": ("btf",),
+}
 BY_FILE = ("map", "prog", "socket", "btf")  # kinds that an open file can be of
 ARG_KINDS = ("fd", "path", "maps", "map", "prog", "btf", "socket")
 WORLD_ARGS = ("number", "process", "theirs", "child", "mapping", "key", "object", "flag")
@@ -109,7 +113,7 @@ class System:
         typed = ("prog", "map") if "maps" in self.parts else ("prog",)
         self.ptype = Family("ptype", (OBJ,), self.types, owners=typed)
         fixed = [s.LIFE_OF, s.REFCNT, s.USERCNT, s.AT, s.RUN_OF, s.PC, s.PROC_OF, s.FD_SLOT]
-        fixed += [s.FILE_OBJ, s.USED, s.PIN, self.ptype, s.TARGET]
+        fixed += [s.FILE_OBJ, s.USED, s.PIN, s.INODE_OBJ, self.ptype, s.TARGET]
         hooked = [self.entry, s.RUNNING, s.GP_CALL, s.LOCK, s.LOCK_SELF]
         if by_dir:
             hooked.append(self.dir)

@@ -63,8 +63,8 @@ def _general(system: System) -> list[Invariant]:
         Invariant("a task in a call has a living process", (TASK,), _call_alive),
         Invariant("a dying object is somewhere in its release path", (OBJ,), _at),
         Invariant("a grace period waits for running CPUs only", (OBJ, CPU), _gp),
-        Invariant("every open file is of an object", (OBJ,), _file_full),
     ]
+    found += [_always_full(f) for f in (s.FILE_OBJ, s.INODE_OBJ)]
     found += [_owner_phase(f) for f in _owned(system)]
     found += [_own_slot(f) for f in (system.dir, s.SENT, s.FLUSH) if f in system.families]
     if s.VMA in system.families:
@@ -174,9 +174,14 @@ def _gp(k: View, o: Value, c: Value) -> Value:
     return Implies(eq(k.get(s.GP_OBJ, o, c), True), ne(k.get(s.RUNNING, c), NONE))
 
 
-def _file_full(k: View, o: Value) -> Value:
-    there = one_of(k.get(s.LIFE_OF, o), (LIFE.live, LIFE.dying))
-    return Implies(And(k.kind(o, "file"), there), ne(k.get(s.FILE_OBJ, o), NONE))
+def _always_full(family: Family) -> Invariant:
+    """A slot that is full as long as its owner is there (references.py: ALWAYS_FULL)."""
+
+    def body(k: View, o: Value) -> Value:
+        there = one_of(k.get(s.LIFE_OF, o), (LIFE.live, LIFE.dying))
+        return Implies(And(k.kind(o, *family.owners), there), ne(k.get(family, o), NONE))
+
+    return Invariant(f"{family.name} is full while its owner is there", (OBJ,), body)
 
 
 def _owner_phase(family: Family) -> Invariant:

@@ -23,11 +23,11 @@ TWO_THREADS = {"processes": 1, "threads": 2, **SMALL}
 TWO_PROCESSES = {**SMALL, "processes": 2}
 LARGER = {
     "processes": 2, "descriptors": 2, "files": 3, "maps": 1, "programs": 2, "hooks": 1,
-    "pins": 1, "CPUs": 1,
+    "pins": 1, "inodes": 1, "CPUs": 1,
 }  # fmt: skip
 PLURALS = {  # kind -> how a scope calls several of them; what a scope does not name, it has none of
     "file": "files", "map": "maps", "prog": "programs", "socket": "sockets",
-    "message": "messages", "btf": "BTFs",
+    "message": "messages", "btf": "BTFs", "inode": "inodes",
 }  # fmt: skip
 Fired = tuple[Rule, dict[str, int]]
 

@@ -37,7 +37,7 @@ class Family:
 
 LANES: Final = (
     *("process", "call", "descriptor", "file", "socket", "map", "object", "link", "btf"),
-    *("anchor", "cpu"),
+    *("inode", "anchor", "cpu"),
 )
 
 LOOKS: Final = {
@@ -56,6 +56,9 @@ LOOKS: Final = {
     "hook": Look("anchor", "hook", "hexagon", "slate", "hook target", "hooks", "there"),
     "cgroup": Look("anchor", "hook", "hexagon", "slate", "cgroup", "hooks", "there"),
     "pin": Look("anchor", "pin", "round", "amber", "pin", "pins", "pinned", "removed"),
+    "inode": Look(
+        "inode", "inode", "page", "amber", "file in bpffs", "files in bpffs", counted=True
+    ),
     "cpu": Look("cpu", "cpu", "square", "ink", "CPU", "CPUs", "idle"),
     "other": Look("object", "other", "round", "slate", "object", "objects", "there"),
 }
@@ -69,7 +72,6 @@ SAME_LOOK: Final = {
     "tracepoint": "hook",
     "cgroup_target": "cgroup",
     "path": "pin",
-    "inode": "pin",
 }
 
 FAMILIES: Final = {
@@ -77,6 +79,7 @@ FAMILIES: Final = {
     "file_obj": Family("is open on", owner="file"),
     "used": Family("uses", owner="program"),
     "pin": Family("pins", owner="pin"),
+    "inode_obj": Family("pins", owner="inode"),
     "entry": Family("runs", owner="hook"),
     "effective": Family("runs", owner="hook"),
     "dir": Family("is kept by its directory", owner="hook", mark="has directory"),

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from bpflife.app.picture.fold import folded
 from bpflife.app.picture.layout import TALL, WIDE, Item, Line, Metrics, arrange
 from bpflife.app.picture.looks import HELD, LANES, LOOKS, SAME_LOOK, Look, family_of, look_of
 from bpflife.model.catalogue import system_for
@@ -271,6 +272,7 @@ def _changes(before: State, after: State) -> list[dict[str, Any]]:
 
 ENDS: Final = {  # rules of the kernel's own work, by the kind that they are about
     "file": "an open file is closed for good",
+    "inode": "a file in bpffs goes away",
     "prog": "a program goes away",
     "map": "a map goes away",
     "link": "a link goes away",
@@ -423,6 +425,7 @@ def picture_data(trace: Trace) -> dict[str, Any]:
     `states[i]` says which of them exist and with which counts, `steps[i]` leads from state i to
     state i + 1.
     """
+    trace = folded(trace)
     union = _Union(trace)
     order = sorted(union.nodes.values(), key=lambda node: LANES.index(node.look.lane))
     states = []

@@ -1,12 +1,11 @@
-"""New objects, open files and descriptors, pins, hook targets."""
+"""New objects, open files and descriptors, hook targets."""
 
 from __future__ import annotations
 
 from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Param, Step, StepError
-from ..values import FD, IDX, LIFE, NONE, OBJ, PATH, And, If, Not, Value, eq, ne
-from .references import PINNABLE
+from ..values import FD, IDX, LIFE, NONE, OBJ, And, If, Not, Value, eq, ne
 from .registry import step
 
 
@@ -158,46 +157,6 @@ def _give(f: Frame, reg: str, owner: str) -> Step:
 
     words = f"{{{owner}}} holds {{{reg}}} from now on"
     return Step(f"give {reg} to {owner}", words, effect, regs={reg: "empty"})
-
-
-@step("pin {path} <- {reg}")
-def _pin(f: Frame, path: str, reg: str) -> Step:
-    """A new bpffs file takes over the local's reference; for a map it is a user reference.
-    The test and the creation are one step under the directory's lock. EEXIST: the name is taken.
-    (bpf_obj_do_pin -> vfs_mkobj: kernel/bpf/inode.c)"""
-
-    def effect(k: View, e: Env) -> None:
-        o = k.get(f.reg(reg), e["me"])
-        k.need(ne(o, NONE), f"pin finds an object in {reg}")
-        k.set(s.PIN, (e[path],), o)
-        k.set(f.reg(reg), (e["me"],), NONE)
-        f.count_user(k, o, 1)
-
-    free = Check("EEXIST", lambda k, e: eq(k.get(s.PIN, e[path]), NONE))
-    words = "the new file in bpffs takes over the reference"
-    params = (Param(path, PATH),)
-    return Step(f"pin {path} <- {reg}", words, effect, params, None, (free,), {reg: "empty"})
-
-
-@step("move {path} to {new} -> {reg}")
-def _move(f: Frame, path: str, new: str, reg: str) -> Step:
-    """A pin gets another name; the local gets the reference of what had that name before. To
-    itself: nothing happens. ENOENT: there is no such pin.
-    One step, under the directory's lock. (vfs_rename, simple_rename: fs/namei.c, fs/libfs.c)"""
-    there = Check("ENOENT", lambda k, e: ne(k.get(s.PIN, e[path]), NONE))
-
-    def effect(k: View, e: Env) -> None:
-        same = eq(e[path], e[new])
-        moved, old = k.get(s.PIN, e[path]), If(same, NONE, k.get(s.PIN, e[new]), OBJ)
-        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"move finds the local {reg} empty")
-        k.set(f.reg(reg), (e["me"],), old)
-        k.set(s.PIN, (e[new],), moved)
-        k.set(s.PIN, (e[path],), If(same, moved, NONE))
-        f.count_user(k, old, -1)
-
-    words = f"moves the pin; {{{reg}}} had that name before and is held by the call"
-    text, params = f"move {path} to {new} -> {reg}", (Param(path, PATH), Param(new, PATH))
-    return Step(text, words, effect, params, None, (there,), {reg: "maybe"}, PINNABLE)
 
 
 @step("make {kind}")

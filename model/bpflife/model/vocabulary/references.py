@@ -26,7 +26,8 @@ def leads_to(f: Frame, arg: str) -> tuple[Guard, tuple[Check, ...], tuple[Param,
         raise StepError(f"`{arg}` is not an argument of this operation")
     if sort == "path":
         missing = Check("ENOENT", lambda k, e: ne(k.get(s.PIN, e[arg]), NONE))
-        return (lambda k, e: k.get(s.PIN, e[arg])), (missing,), (Param(arg, PATH),), s.PIN
+        found: Guard = lambda k, e: k.get(s.INODE_OBJ, k.get(s.PIN, e[arg]))  # noqa: E731
+        return found, (missing,), (Param(arg, PATH),), s.PIN
     closed = "EINVAL" if sort == "fd" else "EBADF"  # bpf_fd_probe_obj tries kinds in turn
     is_open = Check(closed, lambda k, e: ne(f.file_of(k, e, arg), NONE))
 
@@ -129,9 +130,9 @@ def _copy(f: Frame, reg: str, arg: str) -> Step:
 
 @step("take {reg} from {arg}")
 def _take(f: Frame, reg: str, arg: str) -> Step:
-    """Moves the reference out of a descriptor, a path, or the target's directory into a local:
-    the place is empty afterwards, the count unchanged. EBADF, ENOENT: nothing there.
-    (close_fd, bpf unlink -> bpf_any_put, cgroup rmdir)"""
+    """Moves the reference out of a descriptor, a name in bpffs (a reference to the file there), or
+    the target's directory into a local: the place is empty afterwards, the count unchanged.
+    EBADF, ENOENT: nothing there. (close_fd, simple_unlink, cgroup rmdir)"""
     if arg == "dir":
         return _take_dir(f, reg)
     if f.args.get(arg) == "path":
@@ -147,11 +148,9 @@ def _take(f: Frame, reg: str, arg: str) -> Step:
         k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take {reg} finds the local empty")
         k.set(slot, place(k, e), NONE)
         k.set(f.reg(reg), (e["me"],), o)
-        if slot.user:
-            f.count_user(k, o, -1)
 
     words = f"takes {{{reg}}} out of its place; the call holds its reference now"
-    text, kinds = f"take {reg} from {arg}", PINNABLE if slot == s.PIN else ("file",)
+    text, kinds = f"take {reg} from {arg}", slot.targets
     return Step(text, words, effect, params, None, checks, {reg: "full"}, kinds)
 
 
@@ -201,7 +200,8 @@ def _put_if(f: Frame, reg: str) -> Step:
 @step("put {reg}")
 def _put(f: Frame, reg: str) -> Step:
     """Gives back a reference: drop + clear of a local, or of a slot that a dying object owns
-    (`object` of a file, each `used` map of a program) and nobody else can read."""
+    (`object` of a file, `pinned` of a file in bpffs, each `used` map of a program) and nobody
+    else can read."""
     if f.owner == OBJ and reg in OWN_SLOTS:
         return _put_own(f, reg, OWN_SLOTS[reg])
 
@@ -237,9 +237,10 @@ def _put_own(f: Frame, word: str, slot: Family) -> Step:
     return Step(f"put {word}", words, one, (Param("i", IDX),), loop=True, done=done)
 
 
-ALWAYS_FULL = ("object",)  # nothing else may be missing when its owner dies
+ALWAYS_FULL = ("object", "pinned")  # nothing else may be missing when its owner dies
 OWN_WORDS = {
     "object": "the open file is closed for good: what it held loses a reference",
+    "pinned": "the file in bpffs has no name any more: what it held loses a reference",
     "used": "the dead program gives back a map that it used: refcnt -1",
     "elems": "the dead map gives back what an element held: refcnt -1",
     "cargo": "lets go of the open file that it carried, if it still does",

@@ -18,6 +18,7 @@ from ..values import LIFE, OBJ, Value, ne
 Maker = Callable[..., Step]
 OWN_SLOTS: dict[str, Family] = {  # `put object`: a slot of the dying object, not a register
     "object": s.FILE_OBJ,
+    "pinned": s.INODE_OBJ,
     "used": s.USED,
     "elems": s.ELEM,
     "cargo": s.CARGO,
