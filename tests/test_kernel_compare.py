@@ -48,7 +48,7 @@ def test_random_scenarios_are_worth_it() -> None:
     """They succeed and fail in many ways, and use every step of the language."""
     rows = [
         (step.do, row.kernel_errno)
-        for seed in range(8)
+        for seed in range(12)
         for scenario in [random_scenario(1000 + seed, ["cgroup_legacy"], 40)]
         for step, row in zip(scenario.steps, compare(scenario).rows, strict=True)
     ]
