@@ -62,17 +62,22 @@ def played(scenario: Scenario) -> Played:
 
 
 def step_words(step: Step, language: Language) -> str:
-    """A step in words, as the list of choices has it."""
+    """A step in words: what it does, and to what. The usual type or mode goes without saying."""
     try:
-        title = language.spec(step, "").title
+        spec = language.spec(step, "")
+        title, usual = spec.title, {a.name: a.words[0] for a in spec.args if a.words}
     except InputError:
-        title = step.do
-    shown = [
-        f"uses {', '.join(value) or 'no map'}" if isinstance(value, list) else str(value)
-        for name, value in step.args.items()
-        if name not in ("api", "type", "mode", "prot")
-    ]
+        title, usual = step.do, {}
+    given = {n: v for n, v in step.args.items() if n != "api" and v != usual.get(n)}
+    shown = [words for name, value in given.items() if (words := _value_words(name, value))]
     return f"{title}: {', '.join(shown)}" if shown else title
+
+
+def _value_words(name: str, value: object) -> str:
+    """A list is of maps; a flag is its name, or nothing."""
+    if isinstance(value, bool):
+        return name if value else ""
+    return f"uses {', '.join(value) or 'no map'}" if isinstance(value, list) else str(value)
 
 
 class BuildPage:

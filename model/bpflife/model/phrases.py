@@ -16,12 +16,14 @@ from .language import BPFFS, Arg, StepSpec, new_labels, new_mapping
 from .values import OBJ
 from .world import FIRST_FD, Outcome, World
 
-WORDS = {  # how a system call says them
-    "mode": {"read_write": "0", "read_only": "BPF_F_RDONLY", "write_only": "BPF_F_WRONLY"},
-    "prot": {
-        "read_write": "PROT_READ|PROT_WRITE", "read_only": "PROT_READ", "write_only": "PROT_WRITE",
-    },
+PROT = {
+    "read_write": "PROT_READ|PROT_WRITE", "read_only": "PROT_READ", "write_only": "PROT_WRITE",
 }  # fmt: skip
+FLAGS = {  # (argument, value) -> how bpf(2) says it
+    ("mode", "read_only"): "BPF_F_RDONLY",
+    ("mode", "write_only"): "BPF_F_WRONLY",
+    ("mmapable", True): "BPF_F_MMAPABLE",
+}
 LOCALS = ("reg", "ptr", "dying", "dyingptr")  # families of locals, before the dot
 
 
@@ -52,6 +54,9 @@ def arguments(world: World, spec: StepSpec, step: Step) -> Said:
     """What the call is given. Say it before the call is played."""
     said = Said()
     said.add("actor", step.by or "")
+    flags = [word for (name, value), word in FLAGS.items() if step.args.get(name) == value]
+    said.add("flags", "|".join(flags) or "0")
+    said.add("type", "BPF_MAP_TYPE_ARRAY")  # the usual one, where maps are not told apart
     for arg in spec.args:
         value = step.args.get(arg.name)
         if arg.kind == "maps":
@@ -59,8 +64,8 @@ def arguments(world: World, spec: StepSpec, step: Step) -> Said:
             said.add(arg.name, ", ".join(value or []) or "no map", f"[{', '.join(numbers)}]")
         elif arg.kind == "type":
             said.add("type", _type_words(arg, str(value or arg.words[0])))
-        elif arg.kind == "word":
-            said.add(arg.name, WORDS[arg.name][str(value or arg.words[0])])
+        elif arg.name == "prot":
+            said.add("prot", PROT[str(value or arg.words[0])])
         elif value is not None and arg.kind not in ("newfd", "newmapping"):
             said.add(arg.name, *_argument(world, arg, step, str(value)))
     return said

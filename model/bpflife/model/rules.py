@@ -19,7 +19,7 @@ from typing import Any
 from . import state as s
 from .graphs import IDLE, Edge, Facts, Graph, after, facts
 from .state import View
-from .steps import Env, Param
+from .steps import Also, Env, Param
 from .values import (
     CPU,
     FD,
@@ -253,14 +253,15 @@ def world_rules(
             lambda t: Implies(eq(k.get(s.PROC_OF, t), p), eq(k.get(s.PC, t), IDLE)),
         )
 
-    def exit_drop(family: s.Family) -> Callable[[View, Env], None]:
+    def exit_drop(
+        family: s.Family, also: Also = lambda k, p, n: None
+    ) -> Callable[[View, Env], None]:
         def body(k: View, e: Env) -> None:
             p, n = e["p"], e["n"]
             k.when(eq(k.get(s.RUN_OF, p), RUN.exiting))
             k.when(calls_done(k, p))
             k.when(ne(k.get(family, p, n), NONE))
-            if family == s.VMA:
-                k.write_through(p, n, NONE)
+            also(k, p, n)
             k.drop(k.get(family, p, n), first)
             k.set(family, (p, n), NONE)
 
@@ -325,9 +326,10 @@ def world_rules(
         ("leave", (cpu,), leave, True, "cpu", "{c} leaves the program"),
     ]  # fmt: skip
     i, array = Param("i", IDX), Param("array", OBJ, "map")
+    no_writer: Also = lambda k, p, n: k.write_through(p, n, NONE)  # noqa: E731
     more: dict[str, list[tuple[str, tuple[Param, ...], Any, bool, str, str]]] = {
         "processes": [
-            ("exit_unmap", (p, Param("n", IDX)), exit_drop(s.VMA), True, "kernel",
+            ("exit_unmap", (p, Param("n", IDX)), exit_drop(s.VMA, no_writer), True, "kernel",
              "the kernel takes a mapping of {p} away: the open file loses one reference"),
         ],
         "passing": [

@@ -39,6 +39,7 @@ from .values import (
 Env = Mapping[str, Value]
 Effect = Callable[[View, Env], None]
 Guard = Callable[[View, Env], Value]
+Also = Callable[[View, Value, Value], None]  # what changes with slot (process, n): view, both
 
 
 @dataclass(frozen=True)

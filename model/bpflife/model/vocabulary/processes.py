@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from .. import state as s
 from ..state import Family, View
-from ..steps import Check, Env, Frame, Guard, Param, Step
+from ..steps import Also, Check, Env, Frame, Guard, Param, Step
 from ..values import FD, IDX, NONE, PROC, RUN, And, If, Not, Or, Sort, Value, eq, ne
 from .registry import nothing, step
 
@@ -112,7 +112,6 @@ def _copy_descriptors(f: Frame) -> Step:
 def _copy_mappings(f: Frame) -> Step:
     """The child gets one mapping of the parent: its open file is shared (+1).
     (dup_mmap: mm/mmap.c)"""
-
     return _copied(f, "copy mappings", s.VMA, IDX, _copy_writer)
 
 
@@ -180,7 +179,9 @@ def _drop_mappings(f: Frame) -> Step:
     def gone(k: View, e: Env, n: Value) -> Value:
         return eq(k.get(s.VMA, k.get(s.PROC_OF, e["me"]), n), NONE)
 
-    return _dropped(f, "drop mappings", s.VMA, IDX, gone, "its old mapping is gone")
+    words = "its old mapping is gone"
+    no_writer: Also = lambda k, p, n: k.write_through(p, n, NONE)  # noqa: E731
+    return _dropped(f, "drop mappings", s.VMA, IDX, gone, words, no_writer)
 
 
 @step("close on exec")
@@ -191,18 +192,18 @@ def _close_on_exec(f: Frame) -> Step:
         p = k.get(s.PROC_OF, e["me"])
         return Or(eq(k.get(s.FD_SLOT, p, n), NONE), Not(k.get(s.CLOEXEC, p, n)))
 
-    return _dropped(f, "close on exec", s.FD_SLOT, FD, gone, "exec closes a descriptor")
+    words = "exec closes a descriptor"
+    return _dropped(f, "close on exec", s.FD_SLOT, FD, gone, words, lambda k, p, n: None)
 
 
 def _dropped(
     f: Frame, text: str, family: Family, sort: Sort, gone: Callable[[View, Env, Value], Value],
-    words: str,
+    words: str, also: Also,
 ) -> Step:  # fmt: skip
     def effect(k: View, e: Env) -> None:
         p = k.get(s.PROC_OF, e["me"])
         k.when(Not(gone(k, e, e["n"])))
-        if family == s.VMA:
-            k.write_through(p, e["n"], NONE)
+        also(k, p, e["n"])
         f.put(k, family, (p, e["n"]), "file")
 
     def done(k: View, e: Env) -> Value:

@@ -140,8 +140,10 @@ class KernelSide:
     def _by_id(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
         name = step.args["object"]
         kind, number = next(key for key, known in self.names.items() if known == name)
-        mode = {name: step.args[name] for name in ("mode",) if name in step.args}
-        reply = actor.call("get_fd_by_id", kind=kind, id=number, **mode)
+        options: dict[str, Any] = {}
+        for arg in spec.args:
+            options |= self._argument(arg, step, {}) if arg.kind == "word" else {}
+        reply = actor.call("get_fd_by_id", kind=kind, id=number, **options)
         self._remember(spec, step, reply)
         return reply.errno
 
