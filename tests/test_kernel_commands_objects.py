@@ -212,13 +212,13 @@ def test_a_perf_event_array_forgets_with_the_file_that_set_it(world: World) -> N
     map = made(actor, "map_create", type="perf_event_array")
     ok(actor, "perf_event_open")
     ok(actor, "map_update", fd=3, key=0, value_fd=4)
-    holds_at(world, actor, 4, ("other", 2))
+    holds_at(world, actor, 4, ("perf_event", 2))
     ok(actor, "pin", fd=3, path=world.pin_path("map"))
     ok(actor, "dup", fd=3)
     ok(actor, "close", fd=3)
-    holds_at(world, actor, 4, ("other", 2))
+    holds_at(world, actor, 4, ("perf_event", 2))
     ok(actor, "close", fd=5)
-    holds(world, actor, {4: ("other", 1)})
+    holds(world, actor, {4: ("perf_event", 1)})
     settles(world, maps={map: (1, 1)})
 
 
@@ -229,10 +229,10 @@ def test_a_preserving_perf_event_array_keeps_its_events(world: World) -> None:
     ok(actor, "map_update", fd=3, key=0, value_fd=4)
     ok(actor, "pin", fd=3, path=world.pin_path("map"))
     ok(actor, "close", fd=3)
-    holds(world, actor, {4: ("other", 2)})
+    holds(world, actor, {4: ("perf_event", 2)})
     ok(actor, "unlink", path=world.pin_path("map"))
     settles(world, maps={})
-    holds(world, actor, {4: ("other", 1)})
+    holds(world, actor, {4: ("perf_event", 1)})
     assert map not in world.snapshot().maps
     ok(actor, "map_create", type="perf_event_array")
     values = [{"fd": 3, "key": 0, "value_fd": fd} for fd in (3, 77)]

@@ -60,6 +60,7 @@ def test_every_rule_that_moves_a_reference_has_obligations() -> None:
         ("pidfd_getfd.1", "refcnt of a file = holders"),
         ("get_fd_by_id.1", "refcnt of a btf = holders"),
         ("map_update.3", "refcnt of a prog = holders"),
+        ("map_update.3", "refcnt of a file = holders"),  # of a perf event
         ("bind_map.2", "refcnt of a map = holders"),
         ("mmap.2", "writecnt = writes"),
         ("fork.3", "writecnt = writes"),  # the child's copy of a writable mapping

@@ -27,7 +27,8 @@ class Operation(Document):
     `does`: the step of scenarios that this is one variant of (with its own arguments). `types`:
     what its `type` may be, the usual one first. `never`: argument -> a kind of object that
     scenarios don't pass there, `only`: argument -> the types of map that they do (README: what the
-    model leaves out).
+    model leaves out). `given`: arguments that must have got a number once: what the kernel makes
+    of -1 there is another matter.
     """
 
     title: Line
@@ -38,6 +39,7 @@ class Operation(Document):
     types: list[Name] = []
     never: dict[Name, Name] = {}
     only: dict[Name, list[Name]] = {}
+    given: list[Name] = []
     call: Line = ""
     kernel: dict[str, Any] = Field(default={}, description="what the kernel runner calls")
     cite: list[Line] = []

@@ -23,7 +23,7 @@ from .state import Broken
 from .steps import Param
 from .system import System
 from .values import CPU, FD, OBJ, PATH, PROC, RUN, TASK
-from .world import FIRST_FD, Outcome, World
+from .world import CPUS, FIRST_FD, Outcome, World
 
 MAX_PROCESSES = 64
 MAX_INTERNAL = 500  # internal work after one step; it terminates, this catches a broken card
@@ -127,6 +127,7 @@ class Player:
         given = [*outcome.numbers(me), *outcome.numbers(me, s.VMA)]
         bind(spec, step, world.fds, [] if outcome.errno else given, 0)
         world.adopt(outcome, wanted)
+        world.forget_mappings()
         results(said, world, spec, step, outcome, outcome.numbers(me))
         sentence = fill(self.system.operations[spec.rule].sentence, said.words)
         if outcome.errno:
@@ -176,7 +177,7 @@ class Player:
         if arg.kind == "flag":
             return bool(value)
         if arg.kind == "key":
-            return int(value) + 1
+            return self._key(step, int(value), at)
         if arg.kind == "child":
             return self.world.process(value)
         if arg.kind == "object":
@@ -225,14 +226,16 @@ class Player:
 
     def _allowed(self, arg: Arg, step: Step, number: int, at: str) -> int:
         """What the model leaves out is refused here, in words (README)."""
-        spec = self.language.spec(step, at)
-        kind = self.system.operations[spec.rule].never.get(arg.name)
-        process = self.world.process(step.by or "")
-        behind = self.world.get(s.FILE_OBJ, self.world.get(s.FD_SLOT, process, number))
-        if kind and behind and self.world.scope.kinds[behind - 1] == kind:
+        operation = self.system.operations[self.language.spec(step, at).rule]
+        if not number and arg.name in operation.given:
+            name = step.args[arg.name]
+            raise InputError(f"{at}: {arg.name}: `{name}` never got a number: its call failed")
+        behind = self._behind(step, number)
+        kind = self.world.scope.kinds[behind - 1] if behind else ""
+        if kind and kind == operation.never.get(arg.name):
             raise InputError(f"{at}: {arg.name}: the model does not {step.do} a {kind}")
-        types = self.system.operations[spec.rule].only.get(arg.name)
-        if types and behind and self.world.scope.kinds[behind - 1] == "map":
+        types = operation.only.get(arg.name)
+        if types and kind == "map":
             found = s.MAP_TYPE.names[self.world.get(s.MTYPE, behind)]
             if found not in types:
                 raise InputError(
@@ -240,6 +243,20 @@ class Player:
                     f"only for {', '.join(types)}"
                 )
         return number
+
+    def _behind(self, step: Step, number: int) -> int:
+        """The object behind a descriptor of the acting process, or 0."""
+        process = self.world.process(step.by or "")
+        return self.world.get(s.FILE_OBJ, self.world.get(s.FD_SLOT, process, number))
+
+    def _key(self, step: Step, key: int, at: str) -> int:
+        """A key of a cpumap is a CPU, of which the model has few."""
+        fds = self.world.fds
+        behind = self._behind(step, fds.get((step.by or "", str(step.args.get("map"))), 0))
+        is_cpumap = self.world.get(s.MTYPE, behind) == s.MAP_TYPE.cpumap
+        if is_cpumap and step.do == "map_update" and key >= CPUS:
+            raise InputError(f"{at}: key: a cpumap's keys are CPUs: a number from 0 to {CPUS - 1}")
+        return key + 1
 
     def _object(self, arg: Arg, name: str, at: str) -> int:
         n = self.world.object_named(name)

@@ -74,9 +74,15 @@ class Family:
         return self.counted or self.into is not None
 
 
-MAP_TYPE = Sort("map type", ("array", "hash", "prog_array", "array_of_maps", "hash_of_maps"))
-HOLDS_PROGS = (MAP_TYPE.prog_array,)
-HOLDS_MAPS = (MAP_TYPE.array_of_maps, MAP_TYPE.hash_of_maps)
+ELEMENTS = {  # map type -> what an element of it can hold, by the kind behind the descriptor
+    "array": "", "hash": "", "ringbuf": "", "prog_array": "prog", "array_of_maps": "map",
+    "hash_of_maps": "map", "devmap": "prog", "cpumap": "prog", "perf_event_array": "perf_event",
+}  # fmt: skip
+MAP_TYPE = Sort("map type", tuple(ELEMENTS))
+HOLDS_PROGS = tuple(getattr(MAP_TYPE, t) for t, kind in ELEMENTS.items() if kind == "prog")
+HOLDS_MAPS = tuple(getattr(MAP_TYPE, t) for t, kind in ELEMENTS.items() if kind == "map")
+REDIRECTS = (MAP_TYPE.devmap, MAP_TYPE.cpumap)  # to a device, a CPU: an element has more to say
+CLEARED = (MAP_TYPE.prog_array,)  # by the last user that goes
 
 LIFE_OF = Family("life", (OBJ,), LIFE)
 REFCNT = Family("refcnt", (OBJ,), NAT)
@@ -107,8 +113,13 @@ CARGO = Family(
 )
 MTYPE = Family("mtype", (OBJ,), MAP_TYPE, owners=("map",), part="maps")
 ELEM = Family(
-    "elem", (OBJ, IDX), OBJ, counted=True, owners=("map",), targets=("prog", "map"), part="maps"
+    "elem", (OBJ, IDX), OBJ, counted=True, owners=("map",), targets=("prog", "map", "file"),
+    part="maps",
+)  # fmt: skip
+VIA = Family(  # the map's open file that set an element of a perf event array: it goes with it
+    "via", (OBJ, IDX), OBJ, owners=("map",), targets=("file",), part="maps"
 )
+PRESERVE = Family("preserve", (OBJ,), BOOL, owners=("map",), part="maps")  # so that it doesn't
 FLUSH = Family(  # the work item that empties a prog array holds the array until it has run
     "flush", (OBJ,), OBJ, counted=True, owners=("map",), targets=("map",), part="maps"
 )
@@ -141,7 +152,7 @@ AT = Family("at", (OBJ,), RELEASE_PLACE)
 MORE = (  # the families of the parts of Linux beyond the core
     *(CLOEXEC, VMA, CHILD, MAKER, BY, MMAPABLE),
     *(PEER, HUNG_UP, SENT, QUEUE, CARGO),
-    *(MTYPE, ELEM, FLUSH, OWNED, INNER),
+    *(MTYPE, ELEM, VIA, PRESERVE, FLUSH, OWNED, INNER),
     *(MODE_OF, FROZEN, WRITECNT, WRITES),
     BTF_OF,
 )

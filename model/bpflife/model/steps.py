@@ -131,7 +131,7 @@ class Frame:
         k.count_user(o, n)
         if n > 0 or "maps" not in self.parts:
             return
-        is_array = And(k.kind(o, "map"), one_of(k.get(s.MTYPE, o), s.HOLDS_PROGS))
+        is_array = And(k.kind(o, "map"), one_of(k.get(s.MTYPE, o), s.CLEARED))
         now = And(is_array, k.same(before, 1), eq(k.get(s.FLUSH, o), NONE))
         k.set(s.REFCNT, (o,), If(now, plus(k.get(s.REFCNT, o), 1), k.get(s.REFCNT, o)))
         k.set(s.FLUSH, (o,), If(now, o, k.get(s.FLUSH, o)))

@@ -36,16 +36,20 @@ PARTS = (
     "btf",
     "bpffs",
     "access",
+    "perf",
 )  # of Linux: one file each in linux/
 KINDS = {
     "core": ("file", "map", "prog", "inode"),
     "passing": ("socket", "message"),
     "btf": ("btf",),
+    "perf": ("perf_event",),
 }
-BY_FILE = ("map", "prog", "socket", "btf")  # kinds that an open file can be of
+BY_FILE = ("map", "prog", "socket", "btf", "perf_event")  # kinds that an open file can be of
 ARG_KINDS = ("fd", "path", "maps", "map", "prog", "btf", "socket")
 WORLD_ARGS = ("number", "process", "theirs", "child", "mapping", "key", "object", "flag")
-TYPES = ("socket_filter", "cgroup_skb", "xdp", "kprobe")  # of programs, where no card says
+TYPES = (  # of programs, where no card says; with what they are to be attached to
+    *("socket_filter", "cgroup_skb", "xdp", "kprobe", "xdp_devmap", "xdp_cpumap"),
+)
 UNCOUNTED = {"reg": "ptr", "dying": "dyingptr"}  # locals of calls, of dying objects
 MAX_MAPS = 2  # maps per program in whole-call rules that a search explores
 
@@ -79,7 +83,7 @@ class System:
         _check_apart(cards)
         self.targets = {card.target.kind: card for card in cards}
         base = [kind for part in parts for kind in KINDS.get(part, ())]
-        self.kinds = (*base, *self.targets)
+        self.kinds = tuple(dict.fromkeys((*base, *self.targets)))
         types = tuple(dict.fromkeys(c.program for c in cards)) or ("any",)
         if "maps" in parts:
             types = tuple(dict.fromkeys((*types, *TYPES))) if cards else TYPES
@@ -106,7 +110,7 @@ class System:
         hooks = tuple(self.targets)
         by_dir = tuple(k for k, c in self.targets.items() if c.target.held_by == "directory")
         by_file = tuple(k for k, c in self.targets.items() if c.target.held_by == "file")
-        held = (*(k for k in BY_FILE if k in self.kinds), *by_file)
+        held = tuple(dict.fromkeys((*(k for k in BY_FILE if k in self.kinds), *by_file)))
         self.held_by_files = held
         self.entry = Family("entry", (OBJ,), OBJ, counted=True, owners=hooks, targets=("prog",))
         self.dir = Family("dir", (OBJ,), OBJ, counted=True, owners=by_dir, targets=by_dir)
@@ -185,7 +189,8 @@ class System:
 
     def _releases(self) -> None:
         plans = {kind: r.steps for kind, r in self.linux.release.items()}
-        plans |= {kind: card.on_target_death for kind, card in self.targets.items()}
+        for kind, card in self.targets.items():  # a kind that Linux has already goes on after it
+            plans[kind] = [*card.on_target_death, *plans.get(kind, ())]
         base = 1
         for kind, steps in plans.items():
             origin = self.targets[kind].api if kind in self.targets else "linux"
@@ -221,11 +226,7 @@ class System:
             self._add(name, op, f"linux: {name}")
 
     def _card_operations(self, card: AttachCard) -> None:
-        how = self.linux.targets[card.target.held_by]
-        makers = {card.target.made_by: how.make}
-        if how.remove:
-            makers[card.target.removed_by] = how.remove
-        for name, op in makers.items():
+        for name, op in self._comes_and_goes(card).items():
             if name in self.graphs or name in self.kinds:
                 what = "a system call" if name in self.graphs else "a kind of object"
                 raise InputError(f"{card.api}: target: `{name}` is {what} already")
@@ -235,6 +236,19 @@ class System:
             wanted = self.types.names.index(card.program)
             self._add(full, op, f"{card.api}: operations.{name}", wanted)
             self.reviewed[card.api].add(full)
+
+    def _comes_and_goes(self, card: AttachCard) -> dict[str, Operation]:
+        """The system calls that make and remove a card's target: none that Linux has already."""
+        target = card.target
+        if target.kind in (k for part in self.parts for k in KINDS.get(part, ())):
+            maker = self.linux.operations.get(target.made_by)
+            if maker is None or f"create new {target.kind}" not in maker.steps:
+                what = f"no system call `{target.made_by}` makes a {target.kind}"
+                raise InputError(f"{card.api}: target: made_by: {what}")
+            return {}
+        how = self.linux.targets[target.held_by]
+        gone = {target.removed_by: how.remove} if how.remove else {}
+        return {target.made_by: how.make, **gone}
 
     # -- rules ---------------------------------------------------------------------------------
 

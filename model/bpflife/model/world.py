@@ -215,6 +215,12 @@ class World:
             else:
                 self.objects[n] = asked or self._unused(f"{kind}1")
 
+    def forget_mappings(self) -> None:
+        """A mapping's name stands for nothing once it is gone: its place may be taken again."""
+        for (process, label), n in self.fds.items():
+            if label[:1] == "@" and n and not self.get(s.VMA, self.process(process), n):
+                self.fds[(process, label)] = 0
+
     def _unused(self, name: str) -> str:
         taken = set(self.objects.values())
         while name in taken:
@@ -310,12 +316,20 @@ class World:
         }  # fmt: skip
         progs = {self.objects[n]: self.get(s.REFCNT, n) for n in live if kinds[n] == "prog"}
         btfs = {self.objects[n]: self.get(s.REFCNT, n) for n in live if kinds[n] == "btf"}
+        fds = self._descriptors()
         hooks = {}
         for n in live:
-            if kinds[n] in self.system.targets:
+            if kinds[n] in self.system.targets and self._in_sight(n, fds):
                 prog = self.get(self.system.entry, n)
                 hooks[self.objects[n]] = [self.objects[prog]] if prog else []
-        return Settled(maps=maps, progs=progs, btfs=btfs, fds=self._descriptors(), hooks=hooks)
+        return Settled(maps=maps, progs=progs, btfs=btfs, fds=fds, hooks=hooks)
+
+    def _in_sight(self, n: int, fds: Mapping[str, Mapping[str, tuple[str, str, int]]]) -> bool:
+        """A hook has a name to ask for, or a descriptor leads to it: else no kernel says what is
+        attached to it."""
+        card = self.system.targets[self.scope.kinds[n - 1]]
+        behind = {name for files in fds.values() for _, name, _ in files.values()}
+        return card.target.held_by == "directory" or self.objects[n] in behind
 
     def _descriptors(self) -> dict[str, dict[str, tuple[str, str, int]]]:
         found: dict[str, dict[str, tuple[str, str, int]]] = {}

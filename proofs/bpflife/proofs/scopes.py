@@ -27,7 +27,7 @@ LARGER = {
 }  # fmt: skip
 PLURALS = {  # kind -> how a scope calls several of them; what a scope does not name, it has none of
     "file": "files", "map": "maps", "prog": "programs", "socket": "sockets",
-    "message": "messages", "btf": "BTFs", "inode": "inodes",
+    "message": "messages", "btf": "BTFs", "inode": "inodes", "perf_event": "perf events",
 }  # fmt: skip
 Fired = tuple[Rule, dict[str, int]]
 

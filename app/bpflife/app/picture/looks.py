@@ -86,6 +86,7 @@ FAMILIES: Final = {
     "running": Family("is inside", owner="cpu"),
     "link_prog": Family("holds", owner="link"),
     "elem": Family("has as element", owner="map"),
+    "via": Family("has an element by", owner="map"),
     "btf": Family("has as type information"),
     "flush": Family("is held by pending work", mark="to be emptied"),
     "vma": Family("has mapped", owner="process"),

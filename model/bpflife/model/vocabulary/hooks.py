@@ -78,6 +78,17 @@ def _expect_live(f: Frame, errno: str) -> Step:
     return Step("expect target live", words, nothing, checks=(check,))
 
 
+@step("expect type of {reg}")
+def _expect_type(f: Frame, reg: str, errno: str) -> Step:
+    """The local's program is of the type that the hook takes, else the errno."""
+
+    def holds(k: View, e: Env) -> Value:
+        return eq(k.get(f.ptype, k.get(f.reg(reg), e["me"])), f.program_type)
+
+    words = "looks at the type of the program"
+    return Step(f"expect type of {reg}", words, nothing, checks=(Check(errno, holds),))
+
+
 @step("swap entry <-> {reg}")
 def _swap(f: Frame, reg: str) -> Step:
     """The hook's pointer and the local change places in one store: a reader sees the old

@@ -1,12 +1,16 @@
-"""Elements of maps that hold objects: programs in a prog array, maps in a map of maps."""
+"""Elements of maps that hold objects: programs, maps, the open files of perf events."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from .. import state as s
-from ..state import HOLDS_MAPS, HOLDS_PROGS, View
+from ..state import HOLDS_MAPS, HOLDS_PROGS, MAP_TYPE, REDIRECTS, View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import BOOL, FD, IDX, NONE, And, If, Implies, Not, Or, Value, eq, ne, one_of
+from ..values import BOOL, FD, IDX, NONE, OBJ, And, If, Implies, Not, Or, Value, eq, ne, one_of
 from .registry import step
+
+HELD = ("prog", "map", "file")  # by elements
 
 
 def _map(f: Frame, file: str) -> Guard:
@@ -17,20 +21,28 @@ def _map(f: Frame, file: str) -> Guard:
 @step("set type of {reg}", part="maps")
 def _type(f: Frame, reg: str) -> Step:
     """The new map is of the type that the caller asks for. EINVAL: only an array can be made to be
-    mapped. (array_map_alloc_check: kernel/bpf/arraymap.c)"""
+    mapped, only a perf event array to preserve its elements; a cpumap and a ring buffer have no
+    descriptors of another mode. (array_map_alloc_check, cpu_map_alloc, ringbuf_map_alloc)"""
+    access = "access" in f.parts
 
     def fine(k: View, e: Env) -> Value:
-        return Or(Not(e["mmapable"]), eq(e["maptype"], s.MAP_TYPE.array))
+        made = e["maptype"]
+        mapped = Or(Not(e["mmapable"]), eq(made, MAP_TYPE.array))
+        kept = Or(Not(e["preserve"]), eq(made, MAP_TYPE.perf_event_array))
+        usual = eq(e["mode"], s.MODE.read_write) if access else True
+        return And(mapped, kept, Or(usual, Not(one_of(made, (MAP_TYPE.cpumap, MAP_TYPE.ringbuf)))))
 
     def effect(k: View, e: Env) -> None:
         m = k.get(f.reg(reg), e["me"])
         k.when(Not(one_of(e["maptype"], HOLDS_MAPS)))
         k.set(s.MTYPE, (m,), e["maptype"])
         k.set(s.MMAPABLE, (m,), e["mmapable"])
+        k.set(s.PRESERVE, (m,), e["preserve"])
 
-    params = (Param("maptype", s.MAP_TYPE), Param("mmapable", BOOL))
+    params = [Param("maptype", MAP_TYPE), Param("mmapable", BOOL), Param("preserve", BOOL)]
+    params += [Param("mode", s.MODE)] if access else []
     checks = (Check("EINVAL", fine),)
-    return Step(f"set type of {reg}", "sets its type", effect, params, None, checks)
+    return Step(f"set type of {reg}", "sets its type", effect, tuple(params), None, checks)
 
 
 @step("outer type of {reg}")
@@ -41,55 +53,101 @@ def _outer(f: Frame, reg: str) -> Step:
         k.when(one_of(e["maptype"], HOLDS_MAPS))
         k.set(s.MTYPE, (k.get(f.reg(reg), e["me"]),), e["maptype"])
 
-    return Step(f"outer type of {reg}", "sets its type", effect, (Param("maptype", s.MAP_TYPE),))
+    return Step(f"outer type of {reg}", "sets its type", effect, (Param("maptype", MAP_TYPE),))
 
 
 @step("get {reg} from {value} for {file}")
 def _get_value(f: Frame, reg: str, value: str, file: str) -> Step:
-    """A counted reference to what a descriptor leads to, if the map of this local's file takes it:
-    a program of the array's type (the first one decides it), or a map like the inner one.
-    EBADF: closed; EINVAL: it does not fit.
-    (prog_fd_array_get_ptr, bpf_prog_map_compatible, bpf_map_fd_get_ptr: kernel/bpf/)"""
+    """A counted reference to what an element of this local's map shall hold: a program, a map like
+    the inner one, the open file of a perf event. The first program decides what programs a map
+    takes. EBADF: closed, or no perf event; EINVAL: it does not fit; ENOMEM: nor into a cpumap.
+    (prog_fd_array_get_ptr, bpf_map_fd_get_ptr, perf_event_fd_array_get_ptr, __dev_map_alloc_node,
+    __cpu_map_entry_alloc, bpf_prog_map_compatible: kernel/bpf/)"""
     found = _map(f, file)
-
-    def behind(k: View, e: Env) -> Value:
-        return k.get(s.FILE_OBJ, f.file_of(k, e, value))
-
-    def fits(k: View, e: Env) -> Value:
-        m, o = found(k, e), behind(k, e)
-        kind = k.get(s.MTYPE, m)
-        prog = And(k.kind(o, "prog"), _same_type(f, k, m, o))
-        inner = And(
-            k.kind(o, "map"), eq(k.get(s.MTYPE, o), k.get(s.INNER, m)),
-            eq(k.get(s.MMAPABLE, o), k.get(s.MMAPABLE, m)),
-        )  # fmt: skip
-        return Or(And(one_of(kind, HOLDS_PROGS), prog), And(one_of(kind, HOLDS_MAPS), inner))
-
-    checks = (
-        Check("EBADF", lambda k, e: ne(f.file_of(k, e, value), NONE)),
-        Check("EINVAL", fits),
-    )
+    fits = _Fits(f, found, value)
 
     def effect(k: View, e: Env) -> None:
-        o = behind(k, e)
+        held = If(fits.is_type(k, e, MAP_TYPE.perf_event_array), *fits.both(k, e), OBJ)
         k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"get {reg} finds the local empty")
-        k.inc(o)
-        k.set(f.reg(reg), (e["me"],), o)
-        _decide(f, k, found(k, e), o)
+        k.inc(held)
+        k.set(f.reg(reg), (e["me"],), held)
+        _decide(f, k, found(k, e), held)
 
     words = f"takes a reference on {{{reg}}}: refcnt +1"
     text = f"get {reg} from {value} for {file}"
     params = (Param(value, FD),)
-    return Step(text, words, effect, params, None, checks, {reg: "full"}, ("prog", "map"))
+    return Step(text, words, effect, params, None, fits.checks(), {reg: "full"}, HELD)
 
 
-def _same_type(f: Frame, k: View, array: Value, prog: Value) -> Value:
-    """The program has the type of the prog array, or the array has none yet."""
-    return Implies(k.get(s.OWNED, array), eq(k.get(f.ptype, array), k.get(f.ptype, prog)))
+@dataclass(frozen=True)
+class _Fits:
+    """Whether what a descriptor `value` leads to can become an element of `map`."""
+
+    f: Frame
+    map: Guard
+    value: str
+
+    def both(self, k: View, e: Env) -> tuple[Value, Value]:
+        """The open file, and the object behind it."""
+        file = self.f.file_of(k, e, self.value)
+        return file, k.get(s.FILE_OBJ, file)
+
+    def is_type(self, k: View, e: Env, *types: int) -> Value:
+        """The map is of one of these types."""
+        return one_of(k.get(s.MTYPE, self.map(k, e)), types)
+
+    def checks(self) -> tuple[Check, ...]:
+        """Each type of map says in its own way that something does not fit."""
+        is_type, both = self.is_type, self.both
+        other = (*REDIRECTS, MAP_TYPE.perf_event_array)
+        return (
+            Check("EBADF", lambda k, e: Or(is_type(k, e, *REDIRECTS), ne(both(k, e)[0], NONE))),
+            Check("EINVAL", lambda k, e: Or(is_type(k, e, *other), self._tail_or_inner(k, e))),
+            Check("EINVAL", self._redirect("devmap")),
+            Check("ENOMEM", self._redirect("cpumap")),
+            Check("EBADF", lambda k, e: Or(Not(is_type(k, e, MAP_TYPE.perf_event_array)),
+                                           k.kind(both(k, e)[1], "perf_event"))),
+        )  # fmt: skip
+
+    def _tail_or_inner(self, k: View, e: Env) -> Value:
+        m, o = self.map(k, e), self.both(k, e)[1]
+        alike = [eq(k.get(x, o), k.get(x, m)) for x in (s.MMAPABLE, s.PRESERVE)]
+        inner = And(k.kind(o, "map"), eq(k.get(s.MTYPE, o), k.get(s.INNER, m)), *alike)
+        prog = And(k.kind(o, "prog"), _same_type(self.f, k, m, o))
+        tail = self.is_type(k, e, MAP_TYPE.prog_array)
+        return Or(And(tail, prog), And(self.is_type(k, e, *HOLDS_MAPS), inner))
+
+    def _redirect(self, name: str) -> Guard:
+        """Redirected packets meet a program that was loaded for it."""
+        made_for = self.f.ptype.range.names.index(f"xdp_{name}")
+
+        def holds(k: View, e: Env) -> Value:
+            m, o = self.map(k, e), self.both(k, e)[1]
+            right = And(k.kind(o, "prog"), eq(k.get(self.f.ptype, o), made_for))
+            return Or(
+                Not(self.is_type(k, e, getattr(MAP_TYPE, name))),
+                And(right, _same_type(self.f, k, m, o)),
+            )
+
+        return holds
+
+
+def _same_type(f: Frame, k: View, holder: Value, prog: Value) -> Value:
+    """The program has the type of the map that holds programs, or that has none yet."""
+    return Implies(k.get(s.OWNED, holder), _alike(f, k, holder, prog))
+
+
+def _alike(f: Frame, k: View, holder: Value, prog: Value) -> Value:
+    """The program is of the type of a map. What it is to be attached to, xdp_devmap or xdp, is
+    part of its type for a prog array only. (__bpf_prog_map_compatible: kernel/bpf/core.c)"""
+    xdp = [n for n, name in enumerate(f.ptype.range.names) if name.startswith("xdp")]
+    mine, its = k.get(f.ptype, holder), k.get(f.ptype, prog)
+    redirect = one_of(k.get(s.MTYPE, holder), REDIRECTS)
+    return Or(eq(mine, its), And(redirect, one_of(mine, xdp), one_of(its, xdp)))
 
 
 def _decide(f: Frame, k: View, array: Value, prog: Value) -> None:
-    """The first program decides a prog array's type. (bpf_prog_map_compatible)"""
+    """The first program decides what programs a map takes. (bpf_prog_map_compatible)"""
     new = And(one_of(k.get(s.MTYPE, array), HOLDS_PROGS), Not(k.get(s.OWNED, array)))
     k.set(f.ptype, (array,), If(new, k.get(f.ptype, prog), k.get(f.ptype, array)))
     k.set(s.OWNED, (array,), Or(new, k.get(s.OWNED, array)))
@@ -97,8 +155,8 @@ def _decide(f: Frame, k: View, array: Value, prog: Value) -> None:
 
 @step("fit arrays", part="maps")
 def _fit(f: Frame) -> Step:
-    """The prog arrays that the new program `new` uses take programs of its type: the first one
-    decides it. EINVAL: an array has another type already.
+    """The maps of programs that the new program `new` uses take programs of its type: the first
+    one decides it. EINVAL: such a map has another type already.
     (bpf_check_tail_call -> bpf_prog_map_compatible: kernel/bpf/core.c)"""
     new = "new"
 
@@ -111,7 +169,7 @@ def _fit(f: Frame) -> Step:
 
     def settled(k: View, e: Env, i: Value) -> Value:
         prog, array = used(k, e, i)
-        same = eq(k.get(f.ptype, array), k.get(f.ptype, prog))
+        same = _alike(f, k, array, prog)
         return Implies(is_array(k, e, i), And(k.get(s.OWNED, array), same))
 
     def holds(k: View, e: Env) -> Value:
@@ -126,43 +184,76 @@ def _fit(f: Frame) -> Step:
     def done(k: View, e: Env) -> Value:
         return k.all(IDX, lambda i: settled(k, e, i))
 
-    words = "a prog array that it uses takes programs of its type from now on"
+    words = "a map that it uses takes programs of its type from now on"
     params, checks = (Param("i", IDX),), (Check("EINVAL", holds),)
     return Step("fit arrays", words, effect, params, None, checks, loop=True, done=done)
 
 
 @step("swap {key} of {file} <-> {reg}")
 def _swap(f: Frame, key: str, file: str, reg: str) -> Step:
-    """The element and the local change places in one store. (bpf_fd_array_map_update_elem)"""
+    """The element and the local change places in one store. An element of a perf event array is of
+    the map's open file by which it was set, unless the map preserves it.
+    (bpf_fd_array_map_update_elem, bpf_event_entry_gen: kernel/bpf/arraymap.c)"""
     found = _map(f, file)
 
     def effect(k: View, e: Env) -> None:
         m = found(k, e)
-        old = k.get(s.ELEM, m, e[key])
-        k.set(s.ELEM, (m, e[key]), k.get(f.reg(reg), e["me"]))
+        old, new = k.get(s.ELEM, m, e[key]), k.get(f.reg(reg), e["me"])
+        k.set(s.ELEM, (m, e[key]), new)
         k.set(f.reg(reg), (e["me"],), old)
+        event = eq(k.get(s.MTYPE, m), MAP_TYPE.perf_event_array)
+        own = And(event, Not(k.get(s.PRESERVE, m)))
+        k.set(s.VIA, (m, e[key]), If(own, k.get(f.reg(file), e["me"]), NONE, OBJ))
 
     words = f"puts {{{reg}}} into the element; the local holds what was there before"
     text = f"swap {key} of {file} <-> {reg}"
-    return Step(text, words, effect, (Param(key, IDX),), regs={reg: "maybe"}, kinds=("prog", "map"))
+    return Step(text, words, effect, (Param(key, IDX),), regs={reg: "maybe"}, kinds=HELD)
 
 
 @step("take {key} of {file} -> {reg}")
 def _take(f: Frame, key: str, file: str, reg: str) -> Step:
-    """The element is empty; the local holds its reference. ENOENT: it was empty.
-    (fd_array_map_delete_elem)"""
+    """The element is empty; the local holds its reference. ENOENT: it was empty (a devmap or a
+    cpumap does not mind).
+    (fd_array_map_delete_elem, dev_map_delete_elem, cpu_map_delete_elem: kernel/bpf/)"""
     found = _map(f, file)
-    there = Check("ENOENT", lambda k, e: ne(k.get(s.ELEM, found(k, e), e[key]), NONE))
+
+    def there(k: View, e: Env) -> Value:
+        m = found(k, e)
+        return Or(one_of(k.get(s.MTYPE, m), REDIRECTS), ne(k.get(s.ELEM, m, e[key]), NONE))
 
     def effect(k: View, e: Env) -> None:
         m = found(k, e)
         k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take finds the local {reg} empty")
         k.set(f.reg(reg), (e["me"],), k.get(s.ELEM, m, e[key]))
         k.set(s.ELEM, (m, e[key]), NONE)
+        k.set(s.VIA, (m, e[key]), NONE)
 
     words = f"empties the element; {{{reg}}} is held by the call"
     text, params = f"take {key} of {file} -> {reg}", (Param(key, IDX),)
-    return Step(text, words, effect, params, None, (there,), {reg: "full"}, ("prog", "map"))
+    checks = (Check("ENOENT", there),)
+    return Step(text, words, effect, params, None, checks, {reg: "maybe"}, HELD)
+
+
+@step("forget elements", part="maps")
+def _forget(f: Frame) -> Step:
+    """The dying file takes an element with it that a perf event array has through it, whoever else
+    uses the map. (bpf_map_release -> perf_event_fd_array_release: kernel/bpf/arraymap.c)"""
+
+    def mine(k: View, e: Env, i: Value) -> Value:
+        return eq(k.get(s.VIA, k.get(s.FILE_OBJ, e["me"]), i), e["me"])
+
+    def effect(k: View, e: Env) -> None:
+        k.when(mine(k, e, e["i"]))
+        place = (k.get(s.FILE_OBJ, e["me"]), e["i"])
+        f.drop(k, k.get(s.ELEM, *place), maybe=True)
+        k.set(s.ELEM, place, NONE)
+        k.set(s.VIA, place, NONE)
+
+    def done(k: View, e: Env) -> Value:
+        return k.all(IDX, lambda i: Not(mine(k, e, i)))
+
+    words = "an element that was set through it goes with it"
+    return Step("forget elements", words, effect, (Param("i", IDX),), loop=True, done=done)
 
 
 @step("like {inner} in {reg}")
@@ -180,14 +271,15 @@ def _like(f: Frame, inner: str, reg: str) -> Step:
         Check("EBADF", lambda k, e: ne(f.file_of(k, e, inner), NONE)),
         Check("EINVAL", lambda k, e: k.kind(behind(k, e), "map")),
         Check("EINVAL", lambda k, e: Not(one_of(k.get(s.MTYPE, behind(k, e)), HOLDS_MAPS))),
-        Check("ENOTSUPP", lambda k, e: Not(one_of(k.get(s.MTYPE, behind(k, e)), HOLDS_PROGS))),
+        Check("ENOTSUPP", lambda k, e: ne(k.get(s.MTYPE, behind(k, e)), MAP_TYPE.prog_array)),
     )
 
     def effect(k: View, e: Env) -> None:
         m = k.get(f.reg(reg), e["me"])
         inner = behind(k, e)
         k.set(s.INNER, (m,), k.get(s.MTYPE, inner))
-        k.set(s.MMAPABLE, (m,), k.get(s.MMAPABLE, inner))
+        for flag in (s.MMAPABLE, s.PRESERVE):
+            k.set(flag, (m,), k.get(flag, inner))
         if "btf" in f.parts:  # the description of the inner map holds its type information
             types = k.get(s.BTF_OF, inner)
             k.inc(types, unless=eq(types, NONE))

@@ -105,14 +105,18 @@ def _begin_child(f: Frame, child: str) -> Step:
 def _copy_descriptors(f: Frame) -> Step:
     """The child's descriptor table gets one descriptor of the parent: the open file is shared
     (+1). (dup_fd: fs/file.c)"""
-    return _copied(f, "copy descriptors", s.FD_SLOT, FD, _copy_flag)
+    return _copied(f, "copy descriptors", s.FD_SLOT, FD, _copy_flag, lambda k, file: True)
 
 
 @step("copy mappings")
 def _copy_mappings(f: Frame) -> Step:
-    """The child gets one mapping of the parent: its open file is shared (+1).
-    (dup_mmap: mm/mmap.c)"""
-    return _copied(f, "copy mappings", s.VMA, IDX, _copy_writer)
+    """The child gets one mapping of the parent: its open file is shared (+1). Of a perf event it
+    gets none. (dup_mmap: mm/mmap.c; perf_mmap sets VM_DONTCOPY: kernel/events/core.c)"""
+
+    def goes(k: View, file: Value) -> Value:
+        return Not(k.kind(k.get(s.FILE_OBJ, file), "perf_event"))
+
+    return _copied(f, "copy mappings", s.VMA, IDX, _copy_writer, goes)
 
 
 def _copy_flag(k: View, p: Value, child: Value, n: Value) -> None:
@@ -126,7 +130,7 @@ def _copy_writer(k: View, p: Value, child: Value, n: Value) -> None:
 
 def _copied(
     f: Frame, text: str, family: Family, sort: Sort,
-    also: Callable[[View, Value, Value, Value], None],
+    also: Callable[[View, Value, Value, Value], None], goes: Callable[[View, Value], Value],
 ) -> Step:  # fmt: skip
     def ends(k: View, e: Env) -> tuple[Value, Value]:
         return k.get(s.PROC_OF, e["me"]), k.get(s.CHILD, e["me"])
@@ -134,16 +138,20 @@ def _copied(
     def effect(k: View, e: Env) -> None:
         p, child = ends(k, e)
         file = k.get(family, p, e["n"])
-        k.when(And(ne(file, NONE), eq(k.get(family, child, e["n"]), NONE)))
+        k.when(And(ne(file, NONE), goes(k, file), eq(k.get(family, child, e["n"]), NONE)))
         k.inc(file)
         k.set(family, (child, e["n"]), file)
         also(k, p, child, e["n"])
 
     def done(k: View, e: Env) -> Value:
         p, child = ends(k, e)
-        return k.all(
-            sort, lambda n: Or(eq(k.get(family, p, n), NONE), ne(k.get(family, child, n), NONE))
-        )
+
+        def copied(n: Value) -> Value:
+            file = k.get(family, p, n)
+            stays = Or(eq(file, NONE), Not(goes(k, file)))
+            return Or(stays, ne(k.get(family, child, n), NONE))
+
+        return k.all(sort, copied)
 
     words = "the child shares one more open file with its parent"
     return Step(text, words, effect, (Param("n", sort),), loop=True, done=done)
@@ -219,14 +227,21 @@ def _dropped(
 @step("map {file}")
 def _map(f: Frame, file: str) -> Step:
     """A new mapping takes over the local's reference to the file: it holds the file, not the map,
-    which counts its writable mappings only. EACCES: not in the file's mode; ENODEV: no map;
-    ENOTSUPP: no array; EINVAL: a read-only file (its mappings are not shared), or not made to be
-    mapped; EPERM: it is frozen.
-    (do_mmap: mm/mmap.c, bpf_map_mmap: kernel/bpf/syscall.c, array_map_mmap: kernel/bpf/arraymap.c)
-    """
+    which counts its writable mappings only. A ring buffer and a perf event can always be mapped.
+    EACCES: not in the file's mode; ENODEV: no map; ENOTSUPP: no array; EINVAL: a read-only file
+    (its mappings are not shared), or not made to be mapped; EPERM: it is frozen.
+    (do_mmap: mm/mmap.c, bpf_map_mmap: kernel/bpf/syscall.c, array_map_mmap: kernel/bpf/arraymap.c,
+    perf_mmap: kernel/events/core.c)"""
 
     def behind(k: View, e: Env) -> Value:
         return k.get(s.FILE_OBJ, k.get(f.reg(file), e["me"]))
+
+    def always(k: View, e: Env) -> Value:
+        o = behind(k, e)
+        return Or(k.kind(o, "perf_event"), eq(k.get(s.MTYPE, o), s.MAP_TYPE.ringbuf))
+
+    def is_array(k: View, e: Env) -> Value:
+        return Or(always(k, e), eq(k.get(s.MTYPE, behind(k, e)), s.MAP_TYPE.array))
 
     def is_of(mode: int) -> Guard:
         return lambda k, e: eq(k.get(s.MODE_OF, k.get(f.reg(file), e["me"])), mode)
@@ -238,18 +253,19 @@ def _map(f: Frame, file: str) -> Step:
     checks = (
         Check("EACCES", lambda k, e: Not(write_only(k, e))),
         Check("EACCES", lambda k, e: Not(And(writes(k, e), read_only(k, e)))),
-        Check("ENODEV", lambda k, e: k.kind(behind(k, e), "map")),
-        Check("ENOTSUPP", lambda k, e: eq(k.get(s.MTYPE, behind(k, e)), s.MAP_TYPE.array)),
+        Check("ENODEV", lambda k, e: k.kind(behind(k, e), "map", "perf_event")),
+        Check("ENOTSUPP", is_array),
         Check("EINVAL", lambda k, e: Not(read_only(k, e))),
         Check("EPERM", lambda k, e: Not(And(writes(k, e), k.get(s.FROZEN, behind(k, e))))),
-        Check("EINVAL", lambda k, e: eq(k.get(s.MMAPABLE, behind(k, e)), True)),
+        Check("EINVAL", lambda k, e: Or(always(k, e), k.get(s.MMAPABLE, behind(k, e)))),
     )
 
     def effect(k: View, e: Env) -> None:
         p = k.get(s.PROC_OF, e["me"])
         i = k.lowest(IDX, lambda x: eq(k.get(s.VMA, p, x), NONE))
         k.set(s.VMA, (p, i), k.get(f.reg(file), e["me"]))
-        k.write_through(p, i, If(writes(k, e), behind(k, e), NONE))
+        o = behind(k, e)
+        k.write_through(p, i, If(And(writes(k, e), k.kind(o, "map")), o, NONE))
         k.set(f.reg(file), (e["me"],), NONE)
 
     words = "maps it into its memory: the mapping holds the open file"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from .. import state as s
 from ..state import Family, View
@@ -60,6 +61,13 @@ def _get(f: Frame, reg: str, arg: str) -> Step:
     words = f"takes a reference on {{{reg}}}: refcnt +1"
     text, regs = f"get {reg} from {arg}", {reg: "full"}
     return Step(text, words, effect, params, None, checks, regs, kinds_of(f, arg))
+
+
+@step("get {reg} from {arg} of any type")
+def _get_any(f: Frame, reg: str, arg: str) -> Step:
+    """As get, whatever the type of the program: it will be asked for later. (bpf_prog_get)"""
+    made = _get(replace(f, program_type=-1), reg, arg)
+    return replace(made, text=f"{made.text} of any type")
 
 
 def _get_entry(f: Frame, reg: str) -> Step:

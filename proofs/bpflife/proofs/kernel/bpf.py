@@ -286,11 +286,26 @@ def object_id(fd: int) -> int:
     An info begins with type and id, and no type is 0: that is BTF's, whose first word is the
     address of a buffer, here none (include/uapi/linux/bpf.h: struct bpf_btf_info).
     """
+    type, id, _, btf_id = _info(fd)
+    return id if type else btf_id
+
+
+def map_type(fd: int) -> str:
+    """The name of the type of the map behind `fd`; "" where there is none."""
+    try:
+        number = _info(fd)[0]
+    except OSError:
+        return ""
+    return next((name for name, n in MAP_TYPES.items() if n == number), "")
+
+
+def _info(fd: int) -> tuple[int, int, int, int]:
+    """The first words of what the kernel says of the object behind a descriptor."""
     info = ctypes.create_string_buffer(80)
     attr = struct.pack("=iIQ", fd, len(info), _at(info))
     call(_OBJ_GET_INFO_BY_FD, attr, "BPF_OBJ_GET_INFO_BY_FD")
-    type, id, _, btf_id = struct.unpack_from("=IIII", info)
-    return int(id if type else btf_id)
+    a, b, c, d = struct.unpack_from("=IIII", info)
+    return a, b, c, d
 
 
 def _name(name: str) -> bytes:

@@ -34,6 +34,24 @@ def prog_detach(target: str, attach_type: str, fd: int | None = None, revision: 
     return Result()
 
 
+def map_attach(map: int, prog: int, attach_type: str) -> Result:
+    """Attach a program to a sockmap: sockets that come into it from now on get it too."""
+    bpf.prog_attach(map, prog, attach_type)
+    return Result()
+
+
+def map_detach(map: int, prog: int, attach_type: str) -> Result:
+    """Detach just this program from a sockmap."""
+    bpf.prog_detach(map, prog, attach_type)
+    return Result()
+
+
+def perf_set_bpf(event: int, prog: int) -> Result:
+    """Attach a program to the perf event behind a descriptor, for as long as the event lives."""
+    libc.perf_set_bpf(event, prog)
+    return Result()
+
+
 def link_create(target: str, fd: int, attach_type: str, flags: int = 0) -> Result:
     """Attach a program by a link to the cgroup at `target`: the link's descriptor and id."""
     with _directory(target) as cgroup:
@@ -69,6 +87,6 @@ def _directory(path: str) -> Iterator[int]:
 
 
 COMMANDS: Final = (
-    *(prog_attach, prog_detach, link_create, link_update, link_detach),
-    raw_tracepoint_open,
+    *(prog_attach, prog_detach, map_attach, map_detach, perf_set_bpf),
+    *(link_create, link_update, link_detach, raw_tracepoint_open),
 )

@@ -10,8 +10,6 @@ from typing import Final
 from bpflife.proofs.kernel import libc
 from bpflife.proofs.kernel.results import CONTROL, Result, own, received
 
-_SOFTWARE, _BPF_OUTPUT = 1, 10  # a perf event that only BPF programs write to
-
 _mappings: dict[int, int] = {}  # handle -> address
 _handles = itertools.count(1)
 
@@ -66,7 +64,7 @@ def pidfd_getfd(pid: int, fd: int) -> Result:
 
 def perf_event_open() -> Result:
     """Open a perf event that counts nothing, for a perf_event_array."""
-    return Result(libc.perf_event_open(_SOFTWARE, _BPF_OUTPUT))
+    return Result(libc.perf_event_open(*libc.QUIET_EVENT))
 
 
 def mmap(fd: int, prot: str = "read_only") -> Result:

@@ -9,7 +9,9 @@ from typing import Final
 from bpflife.proofs.kernel import asm, blob, bpf
 from bpflife.proofs.kernel.results import Result, opened
 
-_SIZES: Final = {"ringbuf": (0, 0, 4096)}  # key, value, entries of a type that takes no others
+_SIZES: Final = {  # key, value, entries where a type takes no others or wants more to be said
+    "ringbuf": (0, 0, 4096), "devmap": (4, 8, 1), "cpumap": (4, 8, 1)
+}  # fmt: skip
 
 
 def map_create(
@@ -26,7 +28,8 @@ def map_create(
     btf_key: int = blob.INT,
     btf_value: int = blob.INT,
 ) -> Result:
-    """Make a map: its descriptor and id. Sizes are 4 bytes and one entry unless given.
+    """Make a map: its descriptor and id. Sizes are 4 bytes and one entry unless given, or 8 bytes
+    for a value that is a number and a program.
 
     `mode` is that of the descriptor's file, "read_write", "read_only" or "write_only".
     `preserve` keeps the elements of a perf_event_array when the descriptor that set them closes;
@@ -51,9 +54,11 @@ def map_create(
 def map_update(fd: int, key: int, value_fd: int, number: int | None = None) -> Result:
     """Put what is behind a descriptor into a map: a program, a map, a perf event or a socket.
 
-    With `number` the value is that number and then the descriptor, as a cpumap (queue size,
-    program) and a devmap (interface, program) want it.
+    In a devmap and a cpumap a value is an interface or the length of a queue, then a program: it is
+    `number`, 1 unless given (the loopback interface; room for one packet).
     """
+    if number is None and bpf.map_type(fd) in ("devmap", "cpumap"):
+        number = 1
     head = b"" if number is None else struct.pack("=I", number)
     bpf.map_update(fd, key, head + struct.pack("=i", value_fd))
     return Result()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from bpflife.model import state as s
@@ -18,7 +20,6 @@ from bpflife.model.documents import InputError, Scenario, Step, Trace
 from bpflife.model.language import Arg, StepSpec
 from bpflife.model.simulator import Player
 from bpflife.model.values import RUN
-from bpflife.model.world import World
 
 PROCESSES = ("loader", "admin", "other")
 PATHS = ("one", "two")
@@ -67,12 +68,17 @@ class Generator:
         args: dict[str, Any] = {"api": spec.api} if spec.api else {}
         by = self._process(player, spec)
         for arg in spec.args:
-            if arg.kind in ("newfd", "newmapping") or (arg.optional and self.rng.random() < 0.4):
+            if arg.kind in ("newfd", "newmapping") or self._left_out(arg):
                 continue
-            found = _Values(player, by, args, number, self.rng).of(arg)
+            found = _Values(player, by, args, number, self.rng, spec).of(arg)
             args[arg.name] = self.rng.choice(found) if arg.kind != "maps" else found
         actor = {"by": by} if spec.actor == "process" else {}
         return Step(do=spec.do, **actor, **args)
+
+    def _left_out(self, arg: Arg) -> bool:
+        """Optional arguments often are; the type of a map seldom: there are many."""
+        often = 0.1 if set(arg.words) & set(s.MAP_TYPE.names) else 0.4
+        return arg.optional and self.rng.random() < often
 
     def _process(self, player: Player, spec: StepSpec) -> str:
         """Mostly one that has what the call wants; else one that lives, or a new one of few."""
@@ -82,7 +88,7 @@ class Generator:
         if not fresh and len(living) < 2:
             fresh = [f"process{len(world.procs)}"]
         wanted = [arg for arg in spec.args if arg.kind == "fd"]
-        fit = [n for n in living if all(fitting(world, n, arg) for arg in wanted)]
+        fit = [n for n in living if all(Fitting(player, spec, n).of(arg) for arg in wanted)]
         if fit and self.rng.random() < FITTING:
             return self.rng.choice(fit)
         return self.rng.choice((living or fresh) if self.rng.random() < 0.8 else fresh or living)
@@ -97,20 +103,23 @@ class _Values:
     args: dict[str, Any]
     number: int
     rng: random.Random
+    spec: StepSpec
 
     def of(self, arg: Arg) -> list[Any]:
         """Values to choose from; for a list of descriptors the list itself."""
         own = self._labels(self.by)
         fds = [n for n in own if n[:1] != "@"] or ["none"]
-        fit = fitting(self.player.world, self.by, arg)
+        fitting = Fitting(self.player, self.spec, self.by)
         if arg.kind == "fd":
+            fit = fitting.of(arg, self.args)
             return fit if fit and self.rng.random() < FITTING else fds
         if arg.kind == "maps":
-            maps = fitting(self.player.world, self.by, Arg("", "fd", of="map"))
+            maps = fitting.of(Arg("", "fd", of="map"))
             some = maps if maps and self.rng.random() < FITTING else fds
             return self.rng.choices(some, k=self.rng.randrange(3)) if own else []
         if arg.kind == "name":
-            return list(HOOKS) if arg.name == "target" else [f"{arg.name}{self.number}"]
+            hook = arg.name == "target" and all(x.kind != "newfd" for x in self.spec.args)
+            return list(HOOKS) if hook else [f"{arg.name}{self.number}"]
         world = self.player.world
         objects = [n for n in world.objects.values() if " " not in n]
         theirs = [n for n in self._labels(str(self.args.get("process"))) if n[:1] != "@"]
@@ -127,17 +136,52 @@ class _Values:
         return [label for owner, label in self.player.world.fds if owner == process]
 
 
-def fitting(world: World, process: str, arg: Arg) -> list[str]:
-    """The descriptors of a process that an argument is meant for: open ones, of its kind."""
-    found = []
-    for (owner, label), number in world.fds.items():
-        if owner != process or label[:1] == "@" or not number:
-            continue
-        file = world.get(s.FD_SLOT, world.process(process), number)
-        o = world.get(s.FILE_OBJ, file)
-        if o and (not arg.of or world.scope.kinds[o - 1] == arg.of):
-            found.append(label)
-    return found
+@dataclass(frozen=True)
+class Fitting:
+    """The descriptors of a process that an argument is meant for: open ones, of its kind; for a
+    map that the step can work on, and for an element what such a map holds."""
+
+    player: Player
+    spec: StepSpec
+    process: str
+
+    def of(self, arg: Arg, args: Mapping[str, Any] = MappingProxyType({})) -> list[str]:
+        """Their names. `args`: what the step has been given so far."""
+        mine = [x for owner, x in self.player.world.fds if owner == self.process and x[:1] != "@"]
+        return [label for label in mine if self._fits(arg, label, args)]
+
+    def _fits(self, arg: Arg, label: str, args: Mapping[str, Any]) -> bool:
+        kind, operation = self._kind(label), self.player.system.operations[self.spec.rule]
+        if not kind or arg.of not in ("", kind):
+            return False
+        types = operation.only.get(arg.name)
+        if types:
+            return self._map_type(label) in types
+        map_type = self._map_type(str(args.get("map"))) if "map" in operation.only else ""
+        wanted = s.ELEMENTS.get(map_type)
+        return not wanted or (kind == wanted and self._made_for(map_type, label))
+
+    def _made_for(self, map_type: str, label: str) -> bool:
+        """A program of the type that is made for such maps, if there is one."""
+        system = self.player.system
+        found = self.player.world.get(system.ptype, self._behind(label))
+        types = system.types.names
+        return f"xdp_{map_type}" not in types or types[found] == f"xdp_{map_type}"
+
+    def _behind(self, label: str) -> int:
+        world = self.player.world
+        number = world.fds.get((self.process, label), 0)
+        return world.get(s.FILE_OBJ, world.get(s.FD_SLOT, world.process(self.process), number))
+
+    def _kind(self, label: str) -> str:
+        o = self._behind(label)
+        return self.player.world.scope.kinds[o - 1] if o else ""
+
+    def _map_type(self, label: str) -> str:
+        is_map = self._kind(label) == "map"
+        return (
+            s.MAP_TYPE.names[self.player.world.get(s.MTYPE, self._behind(label))] if is_map else ""
+        )
 
 
 def random_scenario(seed: int, cards: list[str], length: int) -> Scenario:

@@ -14,7 +14,8 @@ from bpflife.proofs.kernel.btf import Btf
 
 # id, second id (the program of a link), refcnt, usercnt (of a map), id and refcnt of its BTF
 OBJECT_RECORD = "=IIQQII"
-# process, descriptor, f_op, file refcount, object id or inode, depth of pid ns, refcnt of BTF
+# process, descriptor, f_op, file refcount, object id or inode, depth of pid ns; and the refcnt of
+# BTF, or the id of a perf event's program
 FILE_RECORD = "=IIQQIIQ"
 
 _SIZE = 32  # bytes of an OBJECT_RECORD
@@ -62,7 +63,8 @@ def bpf_files(btf: Btf, f_ops: dict[str, int], depth: int, others: bool = False)
     """Outputs the open files whose f_op is that of a "map", "prog", "link" or "btf".
 
     Processes are named as seen from the pid namespace at `depth` (0 is the machine's). With
-    `others` also the other files, with the number of their inode.
+    `others` also the other files: perf events, if their f_op is known, with the program that is
+    attached to them; else with the number of their inode.
     """
     code = _begin_file(btf).load(R9, R8, btf.offset("file", "f_op")).store(R10, -32, R9)
     code.load(R7, R8, btf.offset("file", "private_data"))
@@ -76,12 +78,24 @@ def bpf_files(btf: Btf, f_ops: dict[str, int], depth: int, others: bool = False)
     code.label("not a prog").set64(R1, f_ops["btf"]).jump_if_differ(R9, R1, "not BTF")
     code.mov(R9, R7).plus(R9, btf.offset("btf", "refcnt")).probe_read(-8, 4, R9)
     code.plus(R7, btf.offset("btf", "id")).jump("found").label("not BTF")
+    if others and "perf_event" in f_ops:
+        _perf_event(code.set64(R1, f_ops["perf_event"]).jump_if_differ(R9, R1, "not perf"), btf)
     if others:
         code.load(R7, R8, btf.offset("file", "f_inode")).plus(R7, btf.offset("inode", "i_ino"))
     else:
         code.jump("out")
     code.label("found").probe_read(-16, 4, R7)
     return _end(_process(code, btf, depth), _FILE_SIZE)
+
+
+def _perf_event(code: Code, btf: Btf) -> None:
+    """Add the id of the program that is attached to the perf event at R7; find the event's."""
+    code.mov(R9, R7).plus(R9, btf.offset("perf_event", "prog")).probe_read(-8, 8, R9)
+    code.load(R9, R10, -8).jump_if_zero(R9, "no program")
+    code.plus(R9, btf.offset("bpf_prog", "aux")).probe_read(-8, 8, R9)
+    code.load(R9, R10, -8).plus(R9, btf.offset("bpf_prog_aux", "id"))
+    code.set(R1, 0).store(R10, -8, R1).probe_read(-8, 4, R9).label("no program")
+    code.plus(R7, btf.offset("perf_event", "id")).jump("found").label("not perf")
 
 
 def _begin() -> Code:

@@ -24,7 +24,9 @@ _SOL_SOCKET, _SCM_RIGHTS, _MSG_DONTWAIT = 1, 1, 0x40
 _MAP_SHARED = 1
 _PROTECTION = {"read_only": 1, "write_only": 2, "read_write": 3}
 _CLONE = {"x86_64": 56, "aarch64": 220}
+QUIET_EVENT: Final = 1, 10  # type and config of a perf event that only BPF programs write to
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+_PERF_SET_BPF = 0x40042408  # PERF_EVENT_IOC_SET_BPF (include/uapi/linux/perf_event.h)
 _PIDFD_GETFD = 438  # everywhere
 _RIGHTS = struct.Struct("=QIIi4x")  # struct cmsghdr, one descriptor, padding
 _RIGHTS_LENGTH = 20  # bytes of it without the padding
@@ -103,6 +105,12 @@ def perf_event_open(kind: int, config: int) -> int:
     attr = ctypes.create_string_buffer(_PERF_ATTR.pack(kind, _PERF_ATTR.size, config))
     number = _PERF_EVENT_OPEN[os.uname().machine]
     return _syscall("perf_event_open", number, ctypes.addressof(attr), -1, 0, -1, 0)
+
+
+def perf_set_bpf(event: int, prog: int) -> None:
+    """Attach a program to a perf event."""
+    number = ctypes.c_ulong(_PERF_SET_BPF)
+    checked(_libc.ioctl(event, number, ctypes.c_long(prog)), "PERF_EVENT_IOC_SET_BPF")
 
 
 def mmap(fd: int, size: int, prot: str) -> int:

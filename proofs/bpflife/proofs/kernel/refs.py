@@ -22,10 +22,10 @@ import os
 import socket
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, Self, TypeAlias
 
-from bpflife.proofs.kernel import asm, blob, bpf, btf, iterators
+from bpflife.proofs.kernel import asm, blob, bpf, btf, iterators, libc
 
 
 class MapRefs(NamedTuple):
@@ -45,7 +45,8 @@ class LinkRefs(NamedTuple):
 class FileRefs(NamedTuple):
     """What a descriptor leads to, and the file's references.
 
-    "map", "prog", "link" or "btf" and its id; or "socket" or "other" and its inode's number.
+    "map", "prog", "link", "btf" or "perf_event" and its id; or "socket" or "other" and its inode's
+    number.
     """
 
     kind: str
@@ -61,7 +62,8 @@ class Snapshot:
     """Counts by object id; files by process and descriptor.
 
     BTF is here if something else in the snapshot holds it, or if it was asked for. `others` are
-    files without a BPF object: sockets, directories and the like.
+    files without a BPF object: perf events, sockets, directories and the like. `events` are the
+    perf events among them, with the id of the program that is attached (0: none).
 
     An object that isn't here has no references. It may still hold some until RCU frees it: a dead
     program its maps.
@@ -73,6 +75,7 @@ class Snapshot:
     files: Mapping[int, Mapping[int, FileRefs]] = field(default_factory=dict)
     btfs: Mapping[int, int] = field(default_factory=dict)
     others: Mapping[int, Mapping[int, FileRefs]] = field(default_factory=dict)
+    events: Mapping[int, int] = field(default_factory=dict)
 
     def only(self, ids: Mapping[str, Collection[int]], pids: Collection[int]) -> Snapshot:
         """The part about some objects (ids by "map", "prog", "link", "btf") and processes."""
@@ -83,6 +86,7 @@ class Snapshot:
             {pid: files for pid, files in self.files.items() if pid in pids},
             {id: refs for id, refs in self.btfs.items() if id in ids["btf"]},
             {pid: files for pid, files in self.others.items() if pid in pids},
+            self.events,
         )
 
 
@@ -141,16 +145,18 @@ class Refs:
             for id, prog, ref, *_ in self._objects(self._links, btfs)
             if id not in self._own["link"]
         }
+        found = Snapshot(maps, progs, links, btfs=btfs)
         files: _Files = {}
         others: _Files = {}
+        events: dict[int, int] = {}
         if fds:
-            self._read_files(self._all_files_output(), files, others, btfs)
+            self._read_files(self._all_files_output(), files, others, btfs, events)
         for pid in pids:
             with self._files_output(pid) as output:
-                self._read_files(output, files, others, btfs)
+                self._read_files(output, files, others, btfs, events)
         if not btfs.keys() >= set(btf_ids):
             btfs |= self._open_btfs(set(btf_ids) - btfs.keys())
-        return Snapshot(maps, progs, links, files, btfs, others)
+        return replace(found, files=files, others=others, events=events)
 
     def _objects(self, link: int, btfs: dict[int, int]) -> Iterator[tuple[int, ...]]:
         """The records of the objects that somebody besides the iterator holds; notes their BTF."""
@@ -207,18 +213,21 @@ class Refs:
             os.close(link)
 
     def _read_files(
-        self, output: bytes, files: _Files, others: _Files, btfs: dict[int, int]
-    ) -> None:
-        """Sort the records of a pass over files; notes the BTF that they lead to."""
+        self, output: bytes, files: _Files, others: _Files, btfs: dict[int, int],
+        events: dict[int, int],
+    ) -> None:  # fmt: skip
+        """Sort the records of a pass over files; notes the BTF and perf events behind them."""
         bias = 0 if self._btf.has("file", "f_ref") else 1
         for record in struct.iter_unpack(iterators.FILE_RECORD, output):
-            pid, fd, f_op, refs, object_id, _, btf_refs = record
+            pid, fd, f_op, refs, object_id, _, more = record
             kind = self._kinds.get(f_op, "other")
             if object_id in self._own.get(kind, ()):
                 continue
             if kind == "btf":
-                btfs[object_id] = btf_refs
-            found = others if kind in ("socket", "other") else files
+                btfs[object_id] = more
+            elif kind == "perf_event":
+                events[object_id] = more
+            found = others if kind in ("perf_event", "socket", "other") else files
             found.setdefault(pid, {})[fd] = FileRefs(kind, object_id, refs - bias)
 
     def _open_btfs(self, ids: Collection[int]) -> dict[int, int]:
@@ -254,6 +263,9 @@ class Refs:
                 until_read.callback(os.close, fd)
             sock = until_read.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
             fds |= {"link": learner, "socket": sock.fileno()}
+            with contextlib.suppress(OSError):  # not everybody may open one
+                fds["perf_event"] = libc.perf_event_open(*libc.QUIET_EVENT)
+                until_read.callback(os.close, fds["perf_event"])
             output = _output(learner)
         records = {
             record[1]: record for record in struct.iter_unpack(iterators.FILE_RECORD, output)

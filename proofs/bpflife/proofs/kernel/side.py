@@ -21,6 +21,7 @@ from bpflife.model.system import System
 
 from .actors import Actor, Reply
 from .commands import COMMANDS
+from .refs import Snapshot
 from .world import World
 
 NAME_LENGTH = 15  # BPF_OBJ_NAME_LEN - 1
@@ -110,7 +111,10 @@ class KernelSide:
 
     def _type(self, arg: Arg, value: str) -> dict[str, Any]:
         if value in MAP_TYPE.names and value in arg.words:
-            return {"type": value, "entries": ELEMENTS}
+            entries = {} if value == "ringbuf" else {"entries": ELEMENTS}
+            return {"type": value, **entries}
+        if value in ("xdp_devmap", "xdp_cpumap"):
+            return {"type": "xdp", "attach_type": value}
         return {"type": value}
 
     def _of_world(self, command: str, spec: StepSpec, step: Step) -> str | None:
@@ -154,7 +158,7 @@ class KernelSide:
         made = self.system.operations[spec.rule].made
         if reply.id is not None and len(made) == 1 and made[0] in self.world.made:
             self.names[(made[0], reply.id)] = str(step.args[made[0]])
-        elif len(made) > 1 and reply.errno is None:
+        elif made and reply.errno is None:
             others = self.world.snapshot(fds=True).others[self.actor(step.by or "").pid]
             for argument, number in zip(made, numbers, strict=True):
                 file = others[number]
@@ -179,11 +183,23 @@ class KernelSide:
             progs={self._name("prog", i): refs for i, refs in snapshot.progs.items()},
             btfs={self._name("btf", i): refs for i, refs in snapshot.btfs.items()},
             fds=fds,
-            hooks={name: self._attached(name, kind) for name, kind in self.hooks.items()},
+            hooks={
+                **{name: self._attached(name, kind) for name, kind in self.hooks.items()},
+                **self._events(snapshot),
+            },
         )
 
     def _name(self, kind: str, number: int) -> str:
         return self.names.get((kind, number), f"{kind} {number}")
+
+    def _events(self, snapshot: Snapshot) -> dict[str, list[str]]:
+        """What is attached to the perf events behind descriptors, if a card is about them."""
+        if "perf_event" not in self.system.targets:
+            return {}
+        return {
+            self._name("perf_event", i): [self._name("prog", prog)] if prog else []
+            for i, prog in snapshot.events.items()
+        }
 
     def _attached(self, hook: str, kind: str) -> list[str]:
         attach = self.system.targets[kind].operations.attach
@@ -200,4 +216,4 @@ BY_NAME: dict[str, Callable[[KernelSide, Actor, StepSpec, Step], str | None]] = 
     "fork": KernelSide._fork,
     "get_fd_by_id": KernelSide._by_id,
 }
-KNOWN = {*COMMANDS, *OF_WORLD, *BY_NAME} - {"perf_event_open"}
+KNOWN = {*COMMANDS, *OF_WORLD, *BY_NAME}

@@ -25,6 +25,7 @@ from bpflife.proofs.kernel.commands import MESSAGE
 from bpflife.proofs.kernel.refs import FileRefs, Refs, Snapshot
 from bpflife.proofs.kernel.results import CONTROL
 
+ELEMENTS = 8  # of a map that can hold objects
 _PATIENCE = 30.0  # seconds until the keeper counts as hung
 _SOURCE_ROOT = Path(__file__).parents[3]
 
@@ -84,6 +85,7 @@ class World:
         """
         self._forget_actors()
         self._keeper.ask({"do": "reset"})
+        self._empty_maps()
         for ids in self.made.values():
             ids.clear()
 
@@ -152,6 +154,16 @@ class World:
         self._actors.append(actor)
         return actor
 
+    def _empty_maps(self) -> None:
+        """Empty the maps that are left: a program in a devmap that it uses is else never freed."""
+        for id in self.made["map"]:
+            with contextlib.suppress(OSError):
+                fd = bpf.get_fd_by_id("map", id)
+                for key in range(ELEMENTS):
+                    with contextlib.suppress(OSError):
+                        bpf.map_delete(fd, key)
+                os.close(fd)
+
     def _forget_actors(self) -> None:
         for actor in self._actors:
             actor.forget()
@@ -161,6 +173,7 @@ class World:
         self._forget_actors()
         with contextlib.suppress(OSError):  # its process may have been killed
             self._keeper.ask({"do": "stop"})
+        self._empty_maps()
 
 
 def sweep() -> list[str]:
