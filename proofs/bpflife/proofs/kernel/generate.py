@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 from bpflife.model import state as s
 from bpflife.model.catalogue import system_for
@@ -27,6 +27,15 @@ HOOKS = ("web", "db")
 KEYS = (0, 1, 2)
 RARE = ("exit", "kill", "exec", "cgroup_remove")  # else no scenario gets anywhere
 FITTING = 0.85  # the share of arguments that are of the kind that the call wants
+
+
+class NotNow(Exception):
+    """The step wants what nobody has yet."""
+
+
+def not_now() -> NoReturn:
+    """There is nothing that would fit."""
+    raise NotNow
 
 
 @dataclass
@@ -46,10 +55,10 @@ class Generator:
         for _ in range(length * 40):
             if len(steps) == length:
                 break
-            step = self._step(player, self._spec(usable), len(steps))
             try:
+                step = self._step(player, self._spec(usable), len(steps))
                 player.play(step, "", True)
-            except InputError:
+            except (NotNow, InputError):
                 continue
             steps.append(step)
             self.taken[step.do] += 1
@@ -76,8 +85,10 @@ class Generator:
         return Step(do=spec.do, **actor, **args)
 
     def _left_out(self, arg: Arg) -> bool:
-        """Optional arguments often are; the type of a map seldom: there are many."""
-        often = 0.1 if set(arg.words) & set(s.MAP_TYPE.names) else 0.4
+        """Optional arguments often are; the type of a map seldom, there are many; flags mostly,
+        few maps take one."""
+        of_map = bool(set(arg.words) & set(s.MAP_TYPE.names))
+        often = 0.1 if of_map else 0.8 if arg.kind == "flag" else 0.4
         return arg.optional and self.rng.random() < often
 
     def _process(self, player: Player, spec: StepSpec) -> str:
@@ -89,8 +100,8 @@ class Generator:
             fresh = [f"process{len(world.procs)}"]
         wanted = [arg for arg in spec.args if arg.kind == "fd"]
         fit = [n for n in living if all(Fitting(player, spec, n).of(arg) for arg in wanted)]
-        if fit and self.rng.random() < FITTING:
-            return self.rng.choice(fit)
+        if wanted and self.rng.random() < FITTING:
+            return self.rng.choice(fit or not_now())
         return self.rng.choice((living or fresh) if self.rng.random() < 0.8 else fresh or living)
 
 
@@ -112,7 +123,7 @@ class _Values:
         fitting = Fitting(self.player, self.spec, self.by)
         if arg.kind == "fd":
             fit = fitting.of(arg, self.args)
-            return fit if fit and self.rng.random() < FITTING else fds
+            return (fit or not_now()) if self.rng.random() < FITTING else fds
         if arg.kind == "maps":
             maps = fitting.of(Arg("", "fd", of="map"))
             some = maps if maps and self.rng.random() < FITTING else fds
