@@ -105,6 +105,14 @@ def test_what_is_not_in_the_language(do: str) -> None:
     refused(f"no step `{do}`", Step(do=do, by="a"))
 
 
+def test_a_load_takes_btf_or_an_fd_array() -> None:
+    refused(
+        "btf: no such field",
+        Step(do="btf_load", by="a", btf="types"),
+        Step(do="prog_load", by="a", prog="p", btf="types", fd_array=["types"]),
+    )
+
+
 def test_there_is_one_kind_of_grace_period() -> None:
     assert {form for form in VOCABULARY if form.startswith("wait")} == {
         "wait rcu: begin", "wait rcu: end",

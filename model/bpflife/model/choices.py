@@ -135,7 +135,7 @@ def _values(p: Player, arg: Arg, by: str) -> list[Any]:
     if arg.kind == "fd":
         return [m for m in mine if not arg.of or _behind(world, by, m) == arg.of]
     if arg.kind == "maps":
-        maps = [m for m in mine if _behind(world, by, m) == "map"]
+        maps = [m for m in mine if _behind(world, by, m) in arg.of.split("|")]
         return [[], *[[m] for m in maps], *([maps] if len(maps) > 1 else [])]
     if arg.kind in ("number", "theirs", "mapping"):
         return _labels(world, by, arg.kind)

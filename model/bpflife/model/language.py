@@ -85,11 +85,12 @@ PLAIN = ("path", "number", "theirs", "child", "mapping", "process", "key", "obje
 
 def _arg(name: str, kind: str, system: System) -> Arg:
     if kind in PLAIN:
-        return Arg(name, kind)
+        return Arg(name, kind, optional=kind == "flag")
     if "|" in kind:
         return Arg(name, "object", of=kind)
-    if kind == "maps":
-        return Arg(name, kind, optional=True)
+    if kind in ("maps", "fds"):
+        of = "map" if kind == "maps" else "map|btf"
+        return Arg(name, "maps", optional=kind == "maps", of=of)
     if kind in system.targets and system.targets[kind].target.held_by == "directory":
         return Arg(name, "target", of=kind)
     return Arg(name, "fd", of="" if kind == "fd" else kind)

@@ -326,7 +326,7 @@ def world_rules(
         ("leave", (cpu,), leave, True, "cpu", "{c} leaves the program"),
     ]  # fmt: skip
     i, array = Param("i", IDX), Param("array", OBJ, "map")
-    no_writer: Also = lambda k, p, n: k.write_through(p, n, NONE)  # noqa: E731
+    no_writer: Also = lambda k, p, n: k.tally(s.WRITES, (p, n), NONE)  # noqa: E731
     more: dict[str, list[tuple[str, tuple[Param, ...], Any, bool, str, str]]] = {
         "processes": [
             ("exit_unmap", (p, Param("n", IDX)), exit_drop(s.VMA, no_writer), True, "kernel",

@@ -91,7 +91,7 @@ RUN_OF = Family("run", (PROC,), RUN)
 PROC_OF = Family("proc_of", (TASK,), PROC, rigid=True)
 FD_SLOT = Family("fd", (PROC, FD), OBJ, counted=True, targets=("file",))
 FILE_OBJ = Family("file_obj", (OBJ,), OBJ, counted=True, user=True, owners=("file",))
-USED = Family("used", (OBJ, IDX), OBJ, counted=True, owners=("prog",), targets=("map",))
+USED = Family("used", (OBJ, IDX), OBJ, counted=True, owners=("prog",), targets=("map", "btf"))
 PIN = Family("pin", (PATH,), OBJ, counted=True, targets=("inode",))  # a name of a file in bpffs
 INODE_OBJ = Family(  # the file holds the object, however many names it has
     "inode_obj", (OBJ,), OBJ, counted=True, user=True, owners=("inode",), targets=("map", "prog")
@@ -125,6 +125,13 @@ FLUSH = Family(  # the work item that empties a prog array holds the array until
 )
 OWNED = Family("owned", (OBJ,), BOOL, owners=("map",), part="maps")  # a prog array has its type
 INNER = Family("inner", (OBJ,), MAP_TYPE, owners=("map",), part="maps")
+SLEEP = Sort("sleepable", ("no", "yes", "wrong"))  # wrong: asked for, and its type can't
+SLEEPABLE = Family("sleepable", (OBJ,), SLEEP, owners=("prog",), part="flavours")
+SLEEPERS = Family("sleepable_refcnt", (OBJ,), NAT, owners=("map",), part="flavours")
+USED_ASLEEP = Family(  # `used` of a sleepable program
+    "used_asleep", (OBJ, IDX), OBJ, into=SLEEPERS, owners=("prog",), targets=("map",),
+    part="flavours",
+)  # fmt: skip
 MODE = Sort("mode", ("read_write", "read_only", "write_only"))
 MODE_OF = Family("mode", (OBJ,), MODE, owners=("file",), part="access")  # f_mode
 FROZEN = Family("frozen", (OBJ,), BOOL, owners=("map",), part="access")
@@ -154,6 +161,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(PEER, HUNG_UP, SENT, QUEUE, CARGO),
     *(MTYPE, ELEM, VIA, PRESERVE, FLUSH, OWNED, INNER),
     *(MODE_OF, FROZEN, WRITECNT, WRITES),
+    *(SLEEPABLE, SLEEPERS, USED_ASLEEP),
     BTF_OF,
 )
 
@@ -254,16 +262,17 @@ class View(ABC):
             self.need(Or(Not(is_map), at_least(old, 1)), "a user that goes finds a user count")
         self.set(USERCNT, (o,), If(is_map, plus(old, n), old))
 
-    def write_through(self, process: Value, mapping: Value, m: Value) -> None:
-        """The mapping is a writable one of map `m` (none: it is not writable any more), and the
-        maps know how many they have. (bpf_map_write_active_inc: kernel/bpf/syscall.c, 6.12)"""
-        before = self.get(WRITES, process, mapping)
-        for o, n in ((before, -1), (m, 1)):
-            count = self.get(WRITECNT, o)
+    def tally(self, family: Family, args: Sequence[Value], o: Value) -> None:
+        """The slot points at `o` from now on (none: at nothing), and the objects that it points and
+        pointed at know by a number of their own how many such slots there are.
+        (bpf_map_write_active_inc, sleepable_refcnt: kernel/bpf/syscall.c, verifier.c, 6.12)"""
+        assert family.into is not None
+        for x, n in ((self.get(family, *args), -1), (o, 1)):
+            count = self.get(family.into, x)
             if n < 0:
-                self.need(Or(eq(o, NONE), at_least(count, 1)), "a writer that goes was counted")
-            self.set(WRITECNT, (o,), plus(count, n))
-        self.set(WRITES, (process, mapping), m)
+                self.need(Or(eq(x, NONE), at_least(count, 1)), "what goes was counted")
+            self.set(family.into, (x,), plus(count, n))
+        self.set(family, args, o)
 
     def start_grace_period(self, waits: Family, owner: Value) -> None:
         """Wait for the readers that are inside now; later ones are not waited for.

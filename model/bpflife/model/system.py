@@ -37,6 +37,7 @@ PARTS = (
     "bpffs",
     "access",
     "perf",
+    "flavours",
 )  # of Linux: one file each in linux/
 KINDS = {
     "core": ("file", "map", "prog", "inode"),
@@ -45,10 +46,10 @@ KINDS = {
     "perf": ("perf_event",),
 }
 BY_FILE = ("map", "prog", "socket", "btf", "perf_event")  # kinds that an open file can be of
-ARG_KINDS = ("fd", "path", "maps", "map", "prog", "btf", "socket")
+ARG_KINDS = ("fd", "path", "maps", "fds", "map", "prog", "btf", "socket")
 WORLD_ARGS = ("number", "process", "theirs", "child", "mapping", "key", "object", "flag")
 TYPES = (  # of programs, where no card says; with what they are to be attached to
-    *("socket_filter", "cgroup_skb", "xdp", "kprobe", "xdp_devmap", "xdp_cpumap"),
+    *("socket_filter", "cgroup_skb", "xdp", "kprobe", "syscall", "xdp_devmap", "xdp_cpumap"),
 )
 UNCOUNTED = {"reg": "ptr", "dying": "dyingptr"}  # locals of calls, of dying objects
 MAX_MAPS = 2  # maps per program in whole-call rules that a search explores
@@ -59,8 +60,10 @@ def linux(parts: tuple[str, ...] = PARTS) -> Linux:
     """The files of linux/ as one document, read once."""
     found: dict[str, dict[str, Any]] = {"operations": {}, "targets": {}, "release": {}}
     for part in parts:
-        text = resources.files(__package__).joinpath(f"linux/{part}.yaml").read_text("utf-8")
-        one = parse_document(Linux, text, f"linux/{part}.yaml")
+        file = resources.files(__package__).joinpath(f"linux/{part}.yaml")
+        if not file.is_file():  # about the operations of others only
+            continue
+        one = parse_document(Linux, file.read_text("utf-8"), f"linux/{part}.yaml")
         for field in found:
             found[field] |= getattr(one, field)
     return Linux.model_validate(found)
@@ -126,7 +129,9 @@ class System:
 
     def targets_of(self, family: Family) -> tuple[str, ...]:
         """The kinds that a slot family can point at."""
-        return self.held_by_files if family == s.FILE_OBJ else family.targets
+        if family == s.FILE_OBJ:
+            return self.held_by_files
+        return tuple(kind for kind in family.targets if kind in self.kinds)
 
     @property
     def counted(self) -> list[Family]:

@@ -140,13 +140,13 @@ class World:
     def call(self, graph: Graph, env: Mapping[str, object]) -> Outcome:
         """A whole system call: the path of the graph whose guards hold.
 
-        `env` has `me`, one value per argument and, for the loop, the list `maps`. Raises Blocked
+        `env` has `me` and one value per argument, a list for what a loop takes. Raises Blocked
         when it would have to wait (a lock, a grace period), Broken when a need is not met.
         """
         view = ConcreteView(self.scope, self.cells)
         me = env["me"]
         begin(view, me)
-        turns = list(env.get("maps", ()))  # type: ignore[call-overload]
+        turns = {name: list(x) for name, x in env.items() if isinstance(x, list)}
         place, path = IDLE, list[Edge]()
         while True:
             edge = self._take(view, graph, place, dict(env), turns)
@@ -159,21 +159,22 @@ class World:
         return Outcome(view.commit(), errno, view.seen, graph.name, path, view.given)
 
     def _take(
-        self, view: ConcreteView, graph: Graph, place: int, env: dict[str, object], turns: list[int]
-    ) -> Edge:
+        self, view: ConcreteView, graph: Graph, place: int, env: dict[str, object],
+        turns: dict[str, list[int]],
+    ) -> Edge:  # fmt: skip
         """Fires the edge that is enabled at this place (guards come before writes)."""
         edges = graph.out(place)
         listed = next((e.step for e in edges if e.step.turns), None)
-        if listed and turns:
-            edges = [e for e in edges if not e.leaves_loop]
-            env[listed.params[0].name] = turns[0]
-        elif listed:
-            edges = [e for e in edges if e.leaves_loop]
+        left = turns.get(listed.turns, []) if listed else []
+        if listed:
+            edges = [e for e in edges if e.leaves_loop != bool(left)]
+        if listed and left:
+            env[listed.params[0].name] = left[0]
         for turn in self._turns(edges, env):
             for edge in edges:
                 if self._fires(view, edge, turn):
-                    if listed and turns:
-                        turns.pop(0)
+                    if left:
+                        left.pop(0)
                     return edge
         raise Blocked
 

@@ -25,6 +25,7 @@ from bpflife.model.values import (
     RUN,
     TASK,
     And,
+    If,
     Implies,
     Not,
     Or,
@@ -71,6 +72,8 @@ def _general(system: System) -> list[Invariant]:
         found += [_only_alive("mapping", s.VMA), _child()]
     if s.WRITES in system.families:
         found.append(_writer())
+    if s.USED_ASLEEP in system.families:
+        found.append(_asleep())
     if s.PEER in system.families:
         found += _sockets()
     for f in registers(system, OBJ):
@@ -121,6 +124,17 @@ def _writer() -> Invariant:
         return Or(eq(m, NONE), eq(m, k.get(s.FILE_OBJ, k.get(s.VMA, p, i))))
 
     return Invariant("a writable mapping is of the map behind its file", (PROC, IDX), body)
+
+
+def _asleep() -> Invariant:
+    """The maps that a sleepable program uses are those that count it as sleepable."""
+
+    def body(k: View, p: Value, i: Value) -> Value:
+        used = k.get(s.USED, p, i)
+        counts = And(eq(k.get(s.SLEEPABLE, p), s.SLEEP.yes), k.kind(used, "map"))
+        return eq(k.get(s.USED_ASLEEP, p, i), If(counts, used, NONE))
+
+    return Invariant("a sleepable program is counted by the maps that it uses", (OBJ, IDX), body)
 
 
 def _sockets() -> list[Invariant]:

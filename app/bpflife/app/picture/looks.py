@@ -90,6 +90,7 @@ FAMILIES: Final = {
     "btf": Family("has as type information"),
     "flush": Family("is held by pending work", mark="to be emptied"),
     "vma": Family("has mapped", owner="process"),
+    "used_asleep": Family("uses, and may sleep", owner="program"),
     "writes": Family("may write to", owner="process"),
     "peer": Family("is connected to", owner="socket"),
     "queue": Family("stands in the queue of", owner="message"),

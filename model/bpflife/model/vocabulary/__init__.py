@@ -4,7 +4,18 @@
 three views at once, because it only uses what every `View` has.
 """
 
-from . import access, hooks, maps, objects, passing, pins, processes, references, waiting
+from . import (
+    access,
+    hooks,
+    maps,
+    objects,
+    passing,
+    pins,
+    processes,
+    programs,
+    references,
+    waiting,
+)
 from .registry import OWN_SLOTS, VOCABULARY, make_step, part_of, registers_of
 from .waiting import WAITS
 
@@ -13,6 +24,7 @@ __all__ = ["OWN_SLOTS", "VOCABULARY", "WAITS", "make_step", "part_of", "register
 MODULES = (
     references,
     objects,
+    programs,
     pins,
     hooks,
     waiting,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from .. import state as s
 from ..state import View
-from ..steps import Check, Env, Frame, Param, Step, StepError
-from ..values import FD, IDX, LIFE, NONE, OBJ, And, If, Not, Value, eq, ne
+from ..steps import Env, Frame, Param, Step
+from ..values import BOOL, FD, LIFE, NONE, OBJ, And, If, eq, ne
+from .programs import may_sleep
 from .registry import step
 
 
@@ -13,6 +14,7 @@ from .registry import step
 def _create(f: Frame, reg: str, kind: str) -> Step:
     """A new object with refcnt 1; the local holds that reference.
     (map_create, bpf_prog_load: kernel/bpf/syscall.c)"""
+    sleeps = kind == "prog" and "flavours" in f.parts
 
     def effect(k: View, e: Env) -> None:
         o = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), kind)
@@ -22,13 +24,17 @@ def _create(f: Frame, reg: str, kind: str) -> Step:
         k.set(f.reg(reg), (e["me"],), o)
         if kind == "prog":
             k.set(f.ptype, (o,), e["type"])
+            if sleeps:
+                fine = If(may_sleep(f, e["type"]), s.SLEEP.yes, s.SLEEP.wrong, s.SLEEP)
+                k.set(s.SLEEPABLE, (o,), If(e["sleepable"], fine, s.SLEEP.no))
         if "processes" in f.parts:
             k.set(s.BY, (o,), e["me"])
 
-    params = (Param("type", f.ptype.range),) if kind == "prog" else ()
+    params = [Param("type", f.ptype.range)] if kind == "prog" else []
+    params += [Param("sleepable", BOOL)] if sleeps else []
     words = f"creates {{{reg}}} with refcnt 1"
     text, regs = f"create {reg} {kind}", {reg: "full"}
-    return Step(text, words, effect, params, regs=regs, kinds=(kind,), makes=reg)
+    return Step(text, words, effect, tuple(params), regs=regs, kinds=(kind,), makes=reg)
 
 
 @step("open {file} on {reg}")
@@ -97,51 +103,6 @@ def _installed(f: Frame, file: str, text: str, cloexec: bool) -> Step:
 
     words = "gets the lowest free descriptor number"
     return Step(text, words, effect, regs={file: "empty"}, gives="descriptor")
-
-
-@step("use {maps}")
-def _use(f: Frame, maps: str) -> Step:
-    """One map descriptor of the instructions becomes a reference that the program `new` holds;
-    once per distinct map. EBADF: closed; EINVAL: not a map.
-    (resolve_pseudo_ldimm64 -> bpf_map_inc: kernel/bpf/verifier.c)"""
-    if f.args.get(maps) != "maps":
-        raise StepError(f"`{maps}` is not a list of maps")
-
-    def behind(k: View, e: Env) -> Value:
-        return k.get(s.FILE_OBJ, f.file_of(k, e, "map"))
-
-    def effect(k: View, e: Env) -> None:
-        prog, new = k.get(f.reg("new"), e["me"]), behind(k, e)
-        known = Not(k.all(IDX, lambda i: ne(k.get(s.USED, prog, i), new)))
-        place = k.lowest(IDX, lambda i: eq(k.get(s.USED, prog, i), NONE))
-        k.inc(new, unless=known)
-        k.set(s.USED, (prog, place), If(known, NONE, new))
-
-    checks = (
-        Check("EBADF", lambda k, e: ne(f.file_of(k, e, "map"), NONE)),
-        Check("EINVAL", lambda k, e: k.kind(behind(k, e), "map")),
-    )
-    words = "the descriptor of a map becomes a reference of the program"
-    params = (Param("map", FD),)
-    return Step(f"use {maps}", words, effect, params, None, checks, loop=True, turns="maps")
-
-
-@step("bind {reg} to {prog}")
-def _bind(f: Frame, reg: str, prog: str) -> Step:
-    """The program of one local holds the map of another as if its instructions used it; where it
-    holds it already, the local keeps its reference. (bpf_prog_bind_map: kernel/bpf/syscall.c)"""
-
-    def effect(k: View, e: Env) -> None:
-        p, new = k.get(f.reg(prog), e["me"]), k.get(f.reg(reg), e["me"])
-        k.need(And(ne(p, NONE), ne(new, NONE)), "bind finds a program and a map")
-        known = Not(k.all(IDX, lambda i: ne(k.get(s.USED, p, i), new)))
-        place = k.lowest(IDX, lambda i: eq(k.get(s.USED, p, i), NONE))
-        k.set(s.USED, (p, place), If(known, NONE, new))
-        k.set(f.reg(reg), (e["me"],), If(known, new, NONE))
-
-    words = f"{{{prog}}} holds {{{reg}}} from now on, if it did not already"
-    regs = {reg: "maybe"}
-    return Step(f"bind {reg} to {prog}", words, effect, regs=regs, kinds=("map",))
 
 
 @step("give {reg} to {owner}")

@@ -125,7 +125,7 @@ def _copy_flag(k: View, p: Value, child: Value, n: Value) -> None:
 
 def _copy_writer(k: View, p: Value, child: Value, n: Value) -> None:
     """(bpf_map_mmap_open: kernel/bpf/syscall.c)"""
-    k.write_through(child, n, k.get(s.WRITES, p, n))
+    k.tally(s.WRITES, (child, n), k.get(s.WRITES, p, n))
 
 
 def _copied(
@@ -188,7 +188,7 @@ def _drop_mappings(f: Frame) -> Step:
         return eq(k.get(s.VMA, k.get(s.PROC_OF, e["me"]), n), NONE)
 
     words = "its old mapping is gone"
-    no_writer: Also = lambda k, p, n: k.write_through(p, n, NONE)  # noqa: E731
+    no_writer: Also = lambda k, p, n: k.tally(s.WRITES, (p, n), NONE)  # noqa: E731
     return _dropped(f, "drop mappings", s.VMA, IDX, gone, words, no_writer)
 
 
@@ -265,7 +265,7 @@ def _map(f: Frame, file: str) -> Step:
         i = k.lowest(IDX, lambda x: eq(k.get(s.VMA, p, x), NONE))
         k.set(s.VMA, (p, i), k.get(f.reg(file), e["me"]))
         o = behind(k, e)
-        k.write_through(p, i, If(And(writes(k, e), k.kind(o, "map")), o, NONE))
+        k.tally(s.WRITES, (p, i), If(And(writes(k, e), k.kind(o, "map")), o, NONE))
         k.set(f.reg(file), (e["me"],), NONE)
 
     words = "maps it into its memory: the mapping holds the open file"
@@ -282,7 +282,7 @@ def _unmap(f: Frame, mapping: str, file: str) -> Step:
         p = k.get(s.PROC_OF, e["me"])
         k.when(ne(k.get(s.VMA, p, e[mapping]), NONE))
         k.need(eq(k.get(f.reg(file), e["me"]), NONE), f"unmap finds the local {file} empty")
-        k.write_through(p, e[mapping], NONE)
+        k.tally(s.WRITES, (p, e[mapping]), NONE)
         k.set(f.reg(file), (e["me"],), k.get(s.VMA, p, e[mapping]))
         k.set(s.VMA, (p, e[mapping]), NONE)
 

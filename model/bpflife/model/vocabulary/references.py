@@ -237,6 +237,8 @@ def _put_own(f: Frame, word: str, slot: Family) -> Step:
 
     def one(k: View, e: Env) -> None:
         k.when(ne(k.get(slot, e["me"], e["i"]), NONE))
+        if slot == s.USED and "flavours" in f.parts:
+            k.tally(s.USED_ASLEEP, (e["me"], e["i"]), NONE)
         f.put(k, slot, (e["me"], e["i"]), word)
 
     def done(k: View, e: Env) -> Value:

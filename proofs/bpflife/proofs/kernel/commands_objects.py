@@ -99,13 +99,20 @@ def prog_load(
     fd_array: Sequence[int] = (),
     indexes: Sequence[int] = (),
     fd_array_count: int = 0,
+    held: Sequence[int] = (),
+    by_index: bool = False,
 ) -> Result:
     """Load a program that uses the maps behind some descriptors: its descriptor and id.
 
     `btf` describes its function; `tail_call` is a prog_array that it jumps through. `fd_array`
     are more descriptors of maps: the program uses those at the places `indexes` of it, and holds
-    the first `fd_array_count` without using them.
+    the first `fd_array_count` without using them. `held` are further descriptors in front of all
+    others there, that are counted too; with `by_index` it names `maps` by their places there.
     """
+    if held or by_index:
+        indexes = range(len(held), len(held) + (len(maps) if by_index else 0))
+        fd_array, fd_array_count = [*held, *(maps if by_index else ())], len(held)
+        maps = () if by_index else maps
     return opened(
         bpf.prog_load(
             type,

@@ -88,7 +88,7 @@ class Generator:
         """Optional arguments often are; the type of a map seldom, there are many; flags mostly,
         few maps take one."""
         of_map = bool(set(arg.words) & set(s.MAP_TYPE.names))
-        often = 0.1 if of_map else 0.8 if arg.kind == "flag" else 0.4
+        often = 0.1 if of_map else 0.8 if arg.kind in ("flag", "word") else 0.4
         return arg.optional and self.rng.random() < often
 
     def _process(self, player: Player, spec: StepSpec) -> str:
@@ -125,7 +125,7 @@ class _Values:
             fit = fitting.of(arg, self.args)
             return (fit or not_now()) if self.rng.random() < FITTING else fds
         if arg.kind == "maps":
-            maps = fitting.of(Arg("", "fd", of="map"))
+            maps = fitting.of(arg)
             some = maps if maps and self.rng.random() < FITTING else fds
             return self.rng.choices(some, k=self.rng.randrange(3)) if own else []
         if arg.kind == "name":
@@ -163,7 +163,7 @@ class Fitting:
 
     def _fits(self, arg: Arg, label: str, args: Mapping[str, Any]) -> bool:
         kind, operation = self._kind(label), self.player.system.operations[self.spec.rule]
-        if not kind or arg.of not in ("", kind):
+        if not kind or kind not in (arg.of or kind).split("|"):
             return False
         types = operation.only.get(arg.name)
         if types:

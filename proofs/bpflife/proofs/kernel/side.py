@@ -91,7 +91,8 @@ class KernelSide:
         if arg.kind == "name":
             return {"name": str(value).replace("-", "_")[:NAME_LENGTH]}
         if arg.kind == "maps":
-            return {"maps": [self.fds.get((by, m), CLOSED) for m in value]}
+            fds = [self.fds.get((by, m), CLOSED) for m in value]
+            return {renamed.get(arg.name, arg.name): fds}
         if arg.kind == "path":
             path = self.world.pin_path(str(value).removeprefix(BPFFS))
             return {renamed.get(arg.name, arg.name): path}
