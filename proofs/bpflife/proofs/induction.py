@@ -75,7 +75,12 @@ class Attempt:
     solver: Any
     goals: dict[str, Any] = field(default_factory=dict)  # lemma name -> literal "it fails after"
     known: list[str] = field(default_factory=list)  # lemmas that have an instance in the solver
-    passed: set[str] = field(default_factory=set)  # those that were assumed when it last held
+    passed: set[str] | None = None  # those that it rested on when it last held
+
+    def forget(self, assertions: Any) -> None:
+        """A new solver with these assertions: what a check leaves in one is many times as much."""
+        self.solver = z3.SolverFor("QF_UFLIA")
+        self.solver.add(assertions)
 
 
 @dataclass
@@ -250,6 +255,12 @@ class Induction:
         """Drop every candidate that this rule can break; True if any was."""
         if attempt.solver is None or self._still(attempt):
             return False
+        assertions = attempt.solver.assertions()
+        changed = self._dropped_some(attempt)
+        attempt.forget(assertions)
+        return changed
+
+    def _dropped_some(self, attempt: Attempt) -> bool:
         changed = False
         while True:
             open_goals = {n: g for n, g in attempt.goals.items() if self.alive[n]}
@@ -260,7 +271,10 @@ class Induction:
             attempt.solver.add(z3.Implies(some, z3.Or(*open_goals.values())))
             answer = attempt.solver.check(*assumed, some)
             if answer == z3.unsat:
-                attempt.passed = {n for n in attempt.known if self.alive[n]}
+                core = {literal.get_id() for literal in attempt.solver.unsat_core()}
+                attempt.passed = {
+                    n for n in attempt.known if self.lemmas[n].literal.get_id() in core
+                }
                 return changed
             if answer == z3.unknown:
                 failed = list(open_goals)
@@ -278,7 +292,7 @@ class Induction:
 
     def _still(self, attempt: Attempt) -> bool:
         """Nothing that the attempt rested on when it held has been dropped since."""
-        return bool(attempt.passed) and all(self.alive[n] for n in attempt.passed)
+        return attempt.passed is not None and all(self.alive[n] for n in attempt.passed)
 
     # -- questions on top ----------------------------------------------------------------------
 
