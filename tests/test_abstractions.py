@@ -54,7 +54,29 @@ def test_maps_have_eight_elements() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", ["sockmap", "struct_ops", "lru_hash"])
+def test_nothing_is_sent_to_a_socket_with_an_sk_skb_program() -> None:
+    """What arrives goes through the program, and is received without its descriptors."""
+    refused(
+        "over: the model sends nothing to a socket that has an sk_skb program",
+        Step(do="map_create", by="a", map="m", type="sockmap"),
+        Step(do="prog_load", by="a", prog="p", type="sk_skb"),
+        Step(do="socketpair", by="a", left="l", right="r"),
+        Step(do="map_attach", by="a", map="m", prog="p"),
+        Step(do="map_update", by="a", map="m", key=0, socket="l"),
+        Step(do="send", by="a", over="r", fd="m"),
+    )
+
+
+def test_a_sockmap_has_two_hooks() -> None:
+    refused(
+        "attach_type: one of sk_skb_verdict, sk_msg_verdict",
+        Step(do="map_create", by="a", map="m", type="sockmap"),
+        Step(do="prog_load", by="a", prog="p", type="sk_skb"),
+        Step(do="map_attach", by="a", map="m", prog="p", attach_type="sk_skb_stream_verdict"),
+    )
+
+
+@pytest.mark.parametrize("kind", ["sockhash", "struct_ops", "lru_hash"])
 def test_other_maps_cannot_be_made(kind: str) -> None:
     refused(
         "type: one of array, hash, prog_array", Step(do="map_create", by="a", map="m", type=kind)

@@ -61,6 +61,8 @@ def test_every_rule_that_moves_a_reference_has_obligations() -> None:
         ("get_fd_by_id.1", "refcnt of a btf = holders"),
         ("map_update.3", "refcnt of a prog = holders"),
         ("map_update.3", "refcnt of a file = holders"),  # of a perf event
+        ("map_update_socket.5", "refcnt of a prog = holders"),  # of a program that it will have
+        ("map_attach.1", "refcnt of a prog = holders"),
         ("bind_map.2", "refcnt of a map = holders"),
         ("mmap.2", "writecnt = writes"),
         ("fork.3", "writecnt = writes"),  # the child's copy of a writable mapping

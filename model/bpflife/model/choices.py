@@ -81,7 +81,7 @@ def _calls_of(p: Player, by: str) -> list[Choice]:
             if offered == MAX_EACH:
                 break
             step = Step(do=spec.do, by=by, **args)
-            errno = _errno_of(p, spec, step)
+            errno = errno_of(p, spec, step)
             if errno is None:
                 continue
             shown = ", ".join(
@@ -93,7 +93,7 @@ def _calls_of(p: Player, by: str) -> list[Choice]:
     return found
 
 
-def _errno_of(p: Player, spec: StepSpec, step: Step) -> str | None:
+def errno_of(p: Player, spec: StepSpec, step: Step) -> str | None:
     """ "" when the call would succeed, None when it is refused or would wait."""
     trial = Player.__new__(Player)
     trial.system, trial.world, trial.language = p.system, p.world.copy(), p.language

@@ -14,7 +14,7 @@ from typing import Any
 from .cards import Operation
 from .documents import InputError, Scenario, Step
 from .graphs import Graph
-from .state import MAP_TYPE, MODE
+from .state import MAP_TYPE, MODE, SOCKMAP_HOOK
 from .system import System
 from .values import BOOL
 
@@ -105,8 +105,8 @@ def _from_graph(graph: Graph, op: Operation, system: System) -> list[Arg]:
                 found["type"] = Arg("type", "type", True, words=system.types.names)
             elif p.sort == MAP_TYPE:
                 found["type"] = Arg("type", "type", True, words=tuple(op.types))
-            elif p.sort == MODE:
-                found[p.name] = Arg(p.name, "word", True, words=MODE.names)
+            elif p.sort in (MODE, SOCKMAP_HOOK):
+                found[p.name] = Arg(p.name, "word", True, words=p.sort.names)
             elif p.sort == BOOL:
                 found[p.name] = Arg(p.name, "flag", True)
     args = list(found.values())

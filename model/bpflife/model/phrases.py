@@ -16,8 +16,11 @@ from .language import BPFFS, Arg, StepSpec, new_labels, new_mapping
 from .values import OBJ
 from .world import FIRST_FD, Outcome, World
 
-PROT = {
-    "read_write": "PROT_READ|PROT_WRITE", "read_only": "PROT_READ", "write_only": "PROT_WRITE",
+WORDS = {  # how a system call says them
+    "attach_type": {x: f"BPF_{x.upper()}" for x in s.SOCKMAP_HOOK.names},
+    "prot": {
+        "read_write": "PROT_READ|PROT_WRITE", "read_only": "PROT_READ", "write_only": "PROT_WRITE",
+    },
 }  # fmt: skip
 FLAGS = {  # (argument, value) -> how bpf(2) says it
     ("mode", "read_only"): "BPF_F_RDONLY",
@@ -64,8 +67,8 @@ def arguments(world: World, spec: StepSpec, step: Step) -> Said:
             said.add(arg.name, ", ".join(value or []) or "no map", f"[{', '.join(numbers)}]")
         elif arg.kind == "type":
             said.add("type", _type_words(arg, str(value or arg.words[0])))
-        elif arg.name == "prot":
-            said.add("prot", PROT[str(value or arg.words[0])])
+        elif arg.name in WORDS:
+            said.add(arg.name, WORDS[arg.name][str(value or arg.words[0])])
         elif value is not None and arg.kind not in ("newfd", "newmapping"):
             said.add(arg.name, *_argument(world, arg, step, str(value)))
     return said

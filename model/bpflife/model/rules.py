@@ -33,6 +33,7 @@ from .values import (
     And,
     Implies,
     Not,
+    Or,
     Value,
     eq,
     ne,
@@ -279,14 +280,29 @@ def world_rules(
     def flush(k: View, e: Env) -> None:
         array, i = e["array"], e["i"]
         k.when(ne(k.get(s.FLUSH, array), NONE))
+        k.when(eq(k.get(s.MTYPE, array), s.MAP_TYPE.prog_array))
         k.when(ne(k.get(s.ELEM, array, i), NONE))
         k.drop(k.get(s.ELEM, array, i), first)
         k.set(s.ELEM, (array, i), NONE)
 
+    def detach(family: s.Family) -> Callable[[View, Env], None]:
+        """(sock_map_release_progs: net/core/sock_map.c)"""
+
+        def body(k: View, e: Env) -> None:
+            m = e["array"]
+            k.when(And(ne(k.get(s.FLUSH, m), NONE), ne(k.get(family, m), NONE)))
+            k.drop(k.get(family, m), first)
+            k.set(family, (m,), NONE)
+
+        return body
+
     def flushed(k: View, e: Env) -> None:
         array = e["array"]
         k.when(ne(k.get(s.FLUSH, array), NONE))
-        k.when(k.all(IDX, lambda i: eq(k.get(s.ELEM, array, i), NONE)))
+        empty = k.all(IDX, lambda i: eq(k.get(s.ELEM, array, i), NONE))
+        k.when(Or(ne(k.get(s.MTYPE, array), s.MAP_TYPE.prog_array), empty))
+        for family in s.VERDICTS if "sockmap" in parts else ():
+            k.when(eq(k.get(family, array), NONE))
         k.drop(array, first)
         k.set(s.FLUSH, (array,), NONE)
 
@@ -341,6 +357,11 @@ def world_rules(
              "{array} has no user any more: a work item drops the program in one of its elements"),
             ("flushed", (array,), flushed, True, "kernel",
              "the work item has emptied {array} and lets go of it"),
+        ],
+        "sockmap": [
+            (f"detach_{family.name}", (array,), detach(family), True, "kernel",
+             "{array} has no user any more: it lets go of a program that was attached to it")
+            for family in s.VERDICTS
         ],
     }  # fmt: skip
     kept = (rows if targets else rows[:3]) + [r for part in parts for r in more.get(part, [])]

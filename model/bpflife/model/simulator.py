@@ -234,6 +234,8 @@ class Player:
         kind = self.world.scope.kinds[behind - 1] if behind else ""
         if kind and kind == operation.never.get(arg.name):
             raise InputError(f"{at}: {arg.name}: the model does not {step.do} a {kind}")
+        if kind == "socket" and (step.do, arg.name) == ("send", "over"):
+            self._not_intercepted(behind, at)
         types = operation.only.get(arg.name)
         if types and kind == "map":
             found = s.MAP_TYPE.names[self.world.get(s.MTYPE, behind)]
@@ -243,6 +245,14 @@ class Player:
                     f"only for {', '.join(types)}"
                 )
         return number
+
+    def _not_intercepted(self, socket: int, at: str) -> None:
+        """A program that runs on what a socket receives takes it, but for its descriptors."""
+        psock = self.world.get(s.PSOCK, self.world.get(s.PEER, socket))
+        if self.world.get(s.VERDICTS[0], psock):
+            raise InputError(
+                f"{at}: over: the model sends nothing to a socket that has an sk_skb program"
+            )
 
     def _behind(self, step: Step, number: int) -> int:
         """The object behind a descriptor of the acting process, or 0."""

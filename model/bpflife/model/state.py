@@ -77,12 +77,13 @@ class Family:
 ELEMENTS = {  # map type -> what an element of it can hold, by the kind behind the descriptor
     "array": "", "hash": "", "ringbuf": "", "prog_array": "prog", "array_of_maps": "map",
     "hash_of_maps": "map", "devmap": "prog", "cpumap": "prog", "perf_event_array": "perf_event",
+    "sockmap": "socket",
 }  # fmt: skip
 MAP_TYPE = Sort("map type", tuple(ELEMENTS))
 HOLDS_PROGS = tuple(getattr(MAP_TYPE, t) for t, kind in ELEMENTS.items() if kind == "prog")
 HOLDS_MAPS = tuple(getattr(MAP_TYPE, t) for t, kind in ELEMENTS.items() if kind == "map")
 REDIRECTS = (MAP_TYPE.devmap, MAP_TYPE.cpumap)  # to a device, a CPU: an element has more to say
-CLEARED = (MAP_TYPE.prog_array,)  # by the last user that goes
+CLEARED = (MAP_TYPE.prog_array, MAP_TYPE.sockmap)  # by the last user that goes
 
 LIFE_OF = Family("life", (OBJ,), LIFE)
 REFCNT = Family("refcnt", (OBJ,), NAT)
@@ -113,8 +114,8 @@ CARGO = Family(
 )
 MTYPE = Family("mtype", (OBJ,), MAP_TYPE, owners=("map",), part="maps")
 ELEM = Family(
-    "elem", (OBJ, IDX), OBJ, counted=True, owners=("map",), targets=("prog", "map", "file"),
-    part="maps",
+    "elem", (OBJ, IDX), OBJ, counted=True, owners=("map",), part="maps",
+    targets=("prog", "map", "file", "psock"),
 )  # fmt: skip
 VIA = Family(  # the map's open file that set an element of a perf event array: it goes with it
     "via", (OBJ, IDX), OBJ, owners=("map",), targets=("file",), part="maps"
@@ -142,6 +143,15 @@ WRITES = Family(  # a writable mapping: the map is its vm_private_data
 BTF_OF = Family(
     "btf", (OBJ,), OBJ, counted=True, owners=("map", "prog"), targets=("btf",), part="btf"
 )
+SOCKMAP_HOOK = Sort("sockmap hook", ("sk_skb_verdict", "sk_msg_verdict"))
+VERDICTS = tuple(  # a sockmap's programs by hook; a socket's own are held by its psock
+    Family(
+        name, (OBJ,), OBJ, counted=True, owners=("map", "psock"), targets=("prog",), part="sockmap"
+    )
+    for name in ("skb_verdict", "msg_parser")
+)
+PSOCK = Family("psock", (OBJ,), OBJ, owners=("socket",), targets=("psock",), part="sockmap")
+SOCK = Family("sock", (OBJ,), OBJ, owners=("psock",), targets=("socket",), part="sockmap")
 RUNNING = Family("running", (CPU,), OBJ, targets=("prog",))
 GP_OBJ = Family("gp", (OBJ, CPU), BOOL)
 GP_CALL = Family("call_gp", (TASK, CPU), BOOL)
@@ -162,7 +172,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(MTYPE, ELEM, VIA, PRESERVE, FLUSH, OWNED, INNER),
     *(MODE_OF, FROZEN, WRITECNT, WRITES),
     *(SLEEPABLE, SLEEPERS, USED_ASLEEP),
-    BTF_OF,
+    *(BTF_OF, *VERDICTS, PSOCK, SOCK),
 )
 
 

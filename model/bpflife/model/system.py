@@ -38,18 +38,21 @@ PARTS = (
     "access",
     "perf",
     "flavours",
+    "sockmap",
 )  # of Linux: one file each in linux/
 KINDS = {
     "core": ("file", "map", "prog", "inode"),
     "passing": ("socket", "message"),
     "btf": ("btf",),
     "perf": ("perf_event",),
+    "sockmap": ("psock",),
 }
 BY_FILE = ("map", "prog", "socket", "btf", "perf_event")  # kinds that an open file can be of
 ARG_KINDS = ("fd", "path", "maps", "fds", "map", "prog", "btf", "socket")
 WORLD_ARGS = ("number", "process", "theirs", "child", "mapping", "key", "object", "flag")
 TYPES = (  # of programs, where no card says; with what they are to be attached to
     *("socket_filter", "cgroup_skb", "xdp", "kprobe", "syscall", "xdp_devmap", "xdp_cpumap"),
+    *("sk_skb", "sk_msg"),
 )
 UNCOUNTED = {"reg": "ptr", "dying": "dyingptr"}  # locals of calls, of dying objects
 MAX_MAPS = 2  # maps per program in whole-call rules that a search explores

@@ -23,7 +23,7 @@ from .steps import Param
 from .system import System
 from .values import CPU, FD, IDX, LIFE, OBJ, PATH, PROC, RUN, TASK, Sort
 
-UNNAMED = ("file", "inode", "message")  # kinds that scenarios have no names for
+UNNAMED = ("file", "psock", "inode", "message")  # kinds that scenarios have no names for
 FIRST_FD = 3  # 0, 1 and 2 are taken in every process
 CPUS = 2
 MAX_THREADS = 8

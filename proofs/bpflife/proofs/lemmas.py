@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from bpflife.model import state as s
 from bpflife.model.graphs import IDLE, Facts, Graph, facts
-from bpflife.model.properties import Invariant, counts, reachable
+from bpflife.model.properties import Invariant, counts, points_at, reachable
 from bpflife.model.state import Family, View
 from bpflife.model.system import System
 from bpflife.model.values import (
@@ -30,6 +30,7 @@ from bpflife.model.values import (
     Not,
     Or,
     Value,
+    at_least,
     eq,
     ne,
     one_of,
@@ -76,6 +77,10 @@ def _general(system: System) -> list[Invariant]:
         found.append(_asleep())
     if s.PEER in system.families:
         found += _sockets()
+    found += [points_at(system, f) for f in (s.PSOCK, s.SOCK) if f in system.families]
+    if s.MTYPE in system.families:
+        found.append(Invariant("an unborn map has no type", (OBJ,), _untyped))
+    found += [_while_used(f) for f in s.VERDICTS if f in system.families]
     for f in registers(system, OBJ):
         found.append(_dying_register(f))
     if s.RUNNING in system.families:
@@ -135,6 +140,22 @@ def _asleep() -> Invariant:
         return eq(k.get(s.USED_ASLEEP, p, i), If(counts, used, NONE))
 
     return Invariant("a sleepable program is counted by the maps that it uses", (OBJ, IDX), body)
+
+
+def _untyped(k: View, m: Value) -> Value:
+    unborn = And(eq(k.get(s.LIFE_OF, m), LIFE.unborn), k.kind(m, "map"))
+    return Implies(unborn, eq(k.get(s.MTYPE, m), s.MAP_TYPE.array))  # the default
+
+
+def _while_used(family: Family) -> Invariant:
+    """What the last user of a sockmap takes along is there while it has one, or is being taken."""
+
+    def body(k: View, m: Value) -> Value:
+        used = Or(at_least(k.get(s.USERCNT, m), 1), ne(k.get(s.FLUSH, m), NONE))
+        fine = And(used, eq(k.get(s.MTYPE, m), s.MAP_TYPE.sockmap))
+        return Implies(And(k.kind(m, "map"), ne(k.get(family, m), NONE)), fine)
+
+    return Invariant(f"only a sockmap in use has {family.name}", (OBJ,), body)
 
 
 def _sockets() -> list[Invariant]:
@@ -306,9 +327,15 @@ def _made(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]
         for family in _owned(system, kind):
             if len(family.args) == 1:
                 found.append((f"{family.name} of {register.name} empty", _empty(family, register)))
+        if kind == "map" and s.MTYPE in system.families:
+            found.append((f"{register.name} has no type yet", _typeless(register)))
         for other in mine[mine.index(r) + 1 :]:
             found.append((f"{r} is not {other}", _differ(register, graph.frame.registers[other])))
     return found
+
+
+def _typeless(register: Family) -> object:
+    return lambda k, t: eq(k.get(s.MTYPE, k.get(register, t)), s.MAP_TYPE.array)
 
 
 def _by(register: Family) -> object:

@@ -28,6 +28,7 @@ LARGER = {
 PLURALS = {  # kind -> how a scope calls several of them; what a scope does not name, it has none of
     "file": "files", "map": "maps", "prog": "programs", "socket": "sockets",
     "message": "messages", "btf": "BTFs", "inode": "inodes", "perf_event": "perf events",
+    "psock": "psocks",
 }  # fmt: skip
 Fired = tuple[Rule, dict[str, int]]
 

@@ -84,6 +84,7 @@ const ICONS = {
   file: "M4 1.8h5.5L12.5 5v9.2H4zM9.5 1.8V5h3",
   map: "M2 3h12v10H2zM2 6.5h12M2 9.8h12M6.5 3v10",
   program: "M5 4 1.5 8 5 12M11 4l3.5 4L11 12M9 3 7 13",
+  psock: "M2 8h4M10 8h4M6 4.5h4v7H6zM8 6.5v3",
   socket: "M3 5h4v6H3zM9 5h4v6H9zM7 8h2M5 5V2.5M11 5V2.5",
   message: "M1.5 3.5h13v9h-13zM1.5 4 8 9l6.5-5",
   btf: "M3 2h10M8 2v12M5.5 14h5",

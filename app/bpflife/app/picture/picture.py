@@ -279,12 +279,16 @@ ENDS: Final = {  # rules of the kernel's own work, by the kind that they are abo
     "exit_close": "an exit closes descriptors",
     "exit_unmap": "an exit takes mappings away",
     "gone": "a process is gone",
+    "perf_event": "a perf event goes away",
+    "psock": "a socket is in no map any more",
     "socket": "a socket goes away",
     "message": "a message goes away",
     "btf": "type information goes away",
     "purge": "a queue without a peer is emptied",
     "flush": "a prog array is emptied",
-    "flushed": "a prog array has been emptied",
+    "flushed": "a map has been emptied",
+    "detach_skb_verdict": "a sockmap loses its program",
+    "detach_msg_parser": "a sockmap loses its program",
 }
 
 

@@ -14,6 +14,7 @@ from . import (
     processes,
     programs,
     references,
+    sockmaps,
     waiting,
 )
 from .registry import OWN_SLOTS, VOCABULARY, make_step, part_of, registers_of
@@ -31,5 +32,6 @@ MODULES = (
     processes,
     passing,
     maps,
+    sockmaps,
     access,
 )  # each registers its own

@@ -10,7 +10,7 @@ from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
 from ..values import BOOL, FD, IDX, NONE, OBJ, And, If, Implies, Not, Or, Value, eq, ne, one_of
 from .registry import step
 
-HELD = ("prog", "map", "file")  # by elements
+HELD = ("prog", "map", "file", "psock")  # by elements
 
 
 def _map(f: Frame, file: str) -> Guard:
@@ -212,14 +212,17 @@ def _swap(f: Frame, key: str, file: str, reg: str) -> Step:
 
 @step("take {key} of {file} -> {reg}")
 def _take(f: Frame, key: str, file: str, reg: str) -> Step:
-    """The element is empty; the local holds its reference. ENOENT: it was empty (a devmap or a
-    cpumap does not mind).
-    (fd_array_map_delete_elem, dev_map_delete_elem, cpu_map_delete_elem: kernel/bpf/)"""
+    """The element is empty; the local holds its reference. It was empty: ENOENT, of a sockmap
+    EINVAL; a devmap or a cpumap does not mind. (fd_array_map_delete_elem, dev_map_delete_elem,
+    cpu_map_delete_elem: kernel/bpf/, __sock_map_delete: net/core/sock_map.c)"""
     found = _map(f, file)
 
-    def there(k: View, e: Env) -> Value:
-        m = found(k, e)
-        return Or(one_of(k.get(s.MTYPE, m), REDIRECTS), ne(k.get(s.ELEM, m, e[key]), NONE))
+    def there(*minds_not: int) -> Guard:
+        def holds(k: View, e: Env) -> Value:
+            m = found(k, e)
+            return Or(one_of(k.get(s.MTYPE, m), minds_not), ne(k.get(s.ELEM, m, e[key]), NONE))
+
+        return holds
 
     def effect(k: View, e: Env) -> None:
         m = found(k, e)
@@ -230,7 +233,10 @@ def _take(f: Frame, key: str, file: str, reg: str) -> Step:
 
     words = f"empties the element; {{{reg}}} is held by the call"
     text, params = f"take {key} of {file} -> {reg}", (Param(key, IDX),)
-    checks = (Check("ENOENT", there),)
+    checks = (
+        Check("ENOENT", there(*REDIRECTS, MAP_TYPE.sockmap)),
+        Check("EINVAL", there(*REDIRECTS)),
+    )
     return Step(text, words, effect, params, None, checks, {reg: "maybe"}, HELD)
 
 

@@ -23,6 +23,7 @@ OWN_SLOTS: dict[str, Family] = {  # `put object`: a slot of the dying object, no
     "elems": s.ELEM,
     "cargo": s.CARGO,
     "btf": s.BTF_OF,
+    **{family.name: family for family in s.VERDICTS},
 }
 VOCABULARY: dict[str, tuple[re.Pattern[str], Maker, str]] = {}
 PART: dict[str, str] = {}  # form -> the part of Linux that it is about, if it is not the core

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 from bpflife.model import state as s
 from bpflife.model.catalogue import system_for
+from bpflife.model.choices import errno_of
 from bpflife.model.documents import InputError, Scenario, Step, Trace
 from bpflife.model.language import Arg, StepSpec
 from bpflife.model.simulator import Player
@@ -25,8 +26,16 @@ PROCESSES = ("loader", "admin", "other")
 PATHS = ("one", "two")
 HOOKS = ("web", "db")
 KEYS = (0, 1, 2)
+SHARES = (0.2, 0.5, 1.0)  # of the kinds of steps, in a scenario
 RARE = ("exit", "kill", "exec", "cgroup_remove")  # else no scenario gets anywhere
+SUCCEEDING = 0.6  # the share of calls that are tried until they succeed
+RICH = 0.6  # the share of calls, of those that want nothing, by who has most
 FITTING = 0.85  # the share of arguments that are of the kind that the call wants
+
+
+def _makes(spec: StepSpec) -> bool:
+    """The step makes an object."""
+    return any(arg.kind == "name" for arg in spec.args)
 
 
 class NotNow(Exception):
@@ -51,12 +60,14 @@ class Generator:
         """A scenario that the model can play, and what the model makes of it."""
         player = Player(system_for(self.cards))
         usable = [x for x in player.language.specs if x.do != "fire"]
+        usable = self._some(usable)
         steps: list[Step] = []
         for _ in range(length * 40):
             if len(steps) == length:
                 break
             try:
                 step = self._step(player, self._spec(usable), len(steps))
+                self._tried(player, step)
                 player.play(step, "", True)
             except (NotNow, InputError):
                 continue
@@ -66,6 +77,12 @@ class Generator:
         player.scenario = scenario
         self.fired = player.fired
         return scenario, player.trace()
+
+    def _some(self, usable: list[StepSpec]) -> list[StepSpec]:
+        """A scenario of few kinds of steps gets deeper than one of all ("swarm testing"). What
+        makes objects is always among them."""
+        share = self.rng.choice(SHARES)
+        return [x for x in usable if _makes(x) or self.rng.random() < share]
 
     def _spec(self, usable: list[StepSpec]) -> StepSpec:
         spec = min(self.rng.sample(usable, 3), key=lambda x: self.taken[x.do])
@@ -83,6 +100,13 @@ class Generator:
             args[arg.name] = self.rng.choice(found) if arg.kind != "maps" else found
         actor = {"by": by} if spec.actor == "process" else {}
         return Step(do=spec.do, **actor, **args)
+
+    def _tried(self, player: Player, step: Step) -> None:
+        """Mostly calls that succeed: else no scenario gets anywhere."""
+        spec = player.language.spec(step, "")
+        tried = spec.actor == "process" and self.rng.random() < SUCCEEDING
+        if tried and errno_of(player, spec, step) is None:
+            raise NotNow
 
     def _left_out(self, arg: Arg) -> bool:
         """Optional arguments often are; the type of a map seldom, there are many; flags mostly,
@@ -102,6 +126,9 @@ class Generator:
         fit = [n for n in living if all(Fitting(player, spec, n).of(arg) for arg in wanted)]
         if wanted and self.rng.random() < FITTING:
             return self.rng.choice(fit or not_now())
+        if living and self.rng.random() < RICH:
+            owners = [owner for owner, _ in world.fds]
+            return max(living, key=owners.count)
         return self.rng.choice((living or fresh) if self.rng.random() < 0.8 else fresh or living)
 
 
@@ -169,15 +196,7 @@ class Fitting:
         if types:
             return self._map_type(label) in types
         map_type = self._map_type(str(args.get("map"))) if "map" in operation.only else ""
-        wanted = s.ELEMENTS.get(map_type)
-        return not wanted or (kind == wanted and self._made_for(map_type, label))
-
-    def _made_for(self, map_type: str, label: str) -> bool:
-        """A program of the type that is made for such maps, if there is one."""
-        system = self.player.system
-        found = self.player.world.get(system.ptype, self._behind(label))
-        types = system.types.names
-        return f"xdp_{map_type}" not in types or types[found] == f"xdp_{map_type}"
+        return s.ELEMENTS.get(map_type, "") in ("", kind)
 
     def _behind(self, label: str) -> int:
         world = self.player.world
