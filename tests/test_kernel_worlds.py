@@ -50,6 +50,18 @@ def visit(world: World) -> None:
         world.reset()
 
 
+def test_a_new_beginning_frees_what_holds_itself() -> None:
+    """A program in the devmap that it uses would stay in the kernel until it is started again."""
+    with World() as world:
+        actor = world.actor("a")
+        map = made(actor, "map_create", type="devmap")
+        made(actor, "prog_load", type="xdp", attach_type="xdp_devmap", maps=[3])
+        ok(actor, "map_update", fd=3, key=0, value_fd=4)
+        world.reset()
+        read = partial(world.snapshot, everything=True)
+        assert wait_until(read, lambda found: map not in found.maps)[1]
+
+
 def test_worlds_side_by_side() -> None:
     """They share the reader here; each sees its own objects only."""
     with Refs() as refs, World(refs) as first, World(refs) as second:

@@ -19,13 +19,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
+from bpflife.model.language import MAX_KEY
 from bpflife.proofs.kernel import bpf, cgroups
 from bpflife.proofs.kernel.actors import Actor
 from bpflife.proofs.kernel.commands import MESSAGE
 from bpflife.proofs.kernel.refs import FileRefs, Refs, Snapshot
 from bpflife.proofs.kernel.results import CONTROL
 
-ELEMENTS = 8  # of a map that can hold objects
 _PATIENCE = 30.0  # seconds until the keeper counts as hung
 _SOURCE_ROOT = Path(__file__).parents[3]
 
@@ -159,7 +159,7 @@ class World:
         for id in self.made["map"]:
             with contextlib.suppress(OSError):
                 fd = bpf.get_fd_by_id("map", id)
-                for key in range(ELEMENTS):
+                for key in range(MAX_KEY + 1):
                     with contextlib.suppress(OSError):
                         bpf.map_delete(fd, key)
                 os.close(fd)
