@@ -321,13 +321,12 @@ def test_choosing_cards_to_build_with(visit: Open) -> None:
     page = visit("?page=build")
     page.get_by_text("Attach APIs and settings").click()
     page.get_by_role("checkbox", name="perf_event").check()
-    expect(page.get_by_role("button", name="loader: open a perf event: hook1")).to_be_visible()
     page.wait_for_url(re.compile("cards=cgroup_legacy,perf_event"))
-    page.get_by_role("button", name="loader: open a perf event: hook1").click()
-    page.wait_for_url(re.compile("perf_event_open"))
-    page.get_by_role("checkbox", name="perf_event").uncheck()
-    expect(page.get_by_role("status")).to_contain_text("perf_event_open")
-    expect(page.get_by_role("checkbox", name="perf_event")).to_be_checked()
+    page.get_by_role("button", name="loader: make a cgroup: hook1").click()
+    page.wait_for_url(re.compile("cgroup_make"))
+    page.get_by_role("checkbox", name="cgroup_legacy").uncheck()
+    expect(page.get_by_role("status")).to_contain_text("cgroup_make")
+    expect(page.get_by_role("checkbox", name="cgroup_legacy")).to_be_checked()
 
 
 @browser_test

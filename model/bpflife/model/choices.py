@@ -112,14 +112,15 @@ def errno_of(p: Player, spec: StepSpec, step: Step) -> str | None:
 def _arguments(p: Player, spec: StepSpec, by: str) -> list[dict[str, Any]]:
     """Sensible arguments: every open descriptor, every hook, every path and one new name."""
     rows: list[dict[str, Any]] = [{"api": spec.api}] if spec.api else [{}]
+    unusual: list[Arg] = []
     for arg in spec.args:
         if arg.optional and arg.kind != "maps":
-            if arg.kind in ("type", "word") and len(arg.words) > 1:
-                others = [{**r, arg.name: t} for r in rows for t in arg.words[1:]]
-                rows = [*rows, *others]  # the usual one goes without saying
+            if arg.kind in ("type", "word"):
+                unusual.append(arg)
             continue
         rows = [{**r, arg.name: v} for r in rows for v in _values(p, arg, by)]
-    return rows
+    others = [{**r, arg.name: t} for arg in unusual for t in arg.words[1:] for r in rows[:1]]
+    return [*rows, *others]  # the usual goes without saying; one thing at a time is unusual
 
 
 def _values(p: Player, arg: Arg, by: str) -> list[Any]:
