@@ -38,6 +38,32 @@ def test_sockets_are_not_sent() -> None:
     )
 
 
+def test_a_message_carries_four_descriptors() -> None:
+    refused(
+        "fd: a message of the model carries 1 to 4 descriptors",
+        Step(do="socketpair", by="a", left="l", right="r"),
+        Step(do="map_create", by="a", map="m"),
+        Step(do="send", by="a", over="l", fd=["m"] * 5),
+    )
+
+
+def test_only_streams_have_names() -> None:
+    refused(
+        "socket: the model does not bind a dgram socket",
+        Step(do="socket", by="a", socket="mail", type="dgram"),
+        Step(do="bind", by="a", socket="mail"),
+    )
+
+
+def test_only_datagram_sockets_come_into_sockmaps() -> None:
+    refused(
+        "socket: the model does not map_update a stream socket",
+        Step(do="map_create", by="a", map="m", type="sockmap"),
+        Step(do="socket", by="a", socket="s"),
+        Step(do="map_update", by="a", map="m", key=0, socket="s"),
+    )
+
+
 def test_plain_maps_have_no_elements() -> None:
     refused(
         "map: the model has no elements for a map of type array",
@@ -121,7 +147,7 @@ def test_a_name_is_made_once() -> None:
     )
 
 
-@pytest.mark.parametrize("do", ["link_create", "token_create", "mount", "listen"])
+@pytest.mark.parametrize("do", ["link_create", "token_create", "mount"])
 def test_what_is_not_in_the_language(do: str) -> None:
     assert do not in {spec.do for spec in specs(system_for(["cgroup_legacy"]))}
     refused(f"no step `{do}`", Step(do=do, by="a"))

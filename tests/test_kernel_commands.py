@@ -291,3 +291,39 @@ def test_what_cannot_be_mapped(world: World) -> None:
     assert got == ["EINVAL", "ENOTSUPP", "ENODEV", "ENODEV", "EBADF"]
     assert errnos(actor, "map_create", {"type": "hash", "mmapable": True}) == ["EINVAL"]
     assert errnos(actor, "map_freeze", {"fd": 77}, {"fd": 5}) == ["EBADF", "EINVAL"]
+
+
+def test_a_message_brings_several_files(world: World) -> None:
+    """Each by a descriptor of its own, in order; the id is that of the first."""
+    actor = world.actor("a")
+    map, prog = made(actor, "map_create"), made(actor, "prog_load")
+    ok(actor, "socketpair", type="stream")
+    ok(actor, "send_fd", socket=5, fd=[3, 4, 3])
+    ok(actor, "close", fd=3)
+    ok(actor, "close", fd=4)
+    settles(world, maps={map: (1, 1)}, progs={prog: 1})
+    got = ok(actor, "recv_fd", socket=6)
+    assert (got.value, got.more, got.id) == (3, (4, 7), map)
+    holds_at(world, actor, 7, ("map", 2))
+
+
+def test_a_connection_is_accepted_later(world: World) -> None:
+    """What was sent over it waits with it, whoever sent it is gone."""
+    server, client = world.actor("a"), world.actor("b")
+    ok(server, "socket", type="stream")
+    ok(server, "bind", socket=3)
+    ok(server, "listen", socket=3)
+    assert errnos(server, "accept", {"socket": 3}, {"socket": 9}) == ["EAGAIN", "EBADF"]
+    [inode] = [f.object_id for f in world.snapshot(fds=True).others[server.pid].values()]
+    ok(client, "socket", type="stream")
+    ok(client, "connect", socket=3, to=inode)
+    assert errnos(client, "connect", {"socket": 3, "to": 0}) == ["ECONNREFUSED"]
+    map = made(client, "map_create")
+    ok(client, "send_fd", socket=3, fd=4)
+    client.exit()
+    settles(world, maps={map: (1, 1)})
+    accepted = ok(server, "accept", socket=3)
+    assert (accepted.value, accepted.id) == (4, inode)
+    assert ok(server, "recv_fd", socket=4).id == map
+    assert ok(server, "recv_fd", socket=4).value is None  # the end of the stream
+    assert errnos(server, "send_fd", {"socket": 4, "fd": 5}) == ["EPIPE"]

@@ -57,6 +57,7 @@ def test_every_rule_that_moves_a_reference_has_obligations() -> None:
     [
         ("fork.2", "refcnt of a file = holders"),  # a descriptor that the child shares
         ("fork.3", "refcnt of a file = holders"),  # a mapping
+        ("send.3", "refcnt of a file = holders"),  # a descriptor of the list
         ("pidfd_getfd.1", "refcnt of a file = holders"),
         ("get_fd_by_id.1", "refcnt of a btf = holders"),
         ("map_update.3", "refcnt of a prog = holders"),

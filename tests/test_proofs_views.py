@@ -35,7 +35,7 @@ SCOPE = {
     **LARGER, "maps": 2, "files": 4, "descriptors": 3, "sockets": 2, "messages": 1, "BTFs": 1,
     "pins": 2, "inodes": 2, "psocks": 1,
 }  # fmt: skip
-TRIES = 400  # to make a rule fire that no walk reached
+TRIES = 1500  # to make a rule fire that no walk reached
 Sample = tuple[Rule, dict[str, int], Cells]
 
 

@@ -18,6 +18,7 @@ from .phrases import fill
 from .simulator import Player, player
 from .state import Broken
 from .values import FD, LIFE, RUN
+from .vocabulary import MAX_CARGO
 from .world import FIRST_FD, World
 
 MAX_EACH = 30  # of one step by one process: a longer list is not read
@@ -130,7 +131,7 @@ def _values(p: Player, arg: Arg, by: str) -> list[Any]:
         if owner == by and n and label[:1] != "@" and world.get(s.FD_SLOT, world.process(by), n)
     ] if by in world.procs else []  # fmt: skip
     if arg.kind == "name":
-        stem = {"map": "counts", "prog": "filter"}.get(arg.name, "hook")
+        stem = {"map": "counts", "prog": "filter", "target": "hook"}.get(arg.name, arg.name)
         taken = set(world.objects.values())
         return [next(f"{stem}{n}" for n in range(1, 99) if f"{stem}{n}" not in taken)]
     if arg.kind == "fd":
@@ -138,6 +139,9 @@ def _values(p: Player, arg: Arg, by: str) -> list[Any]:
     if arg.kind == "maps":
         maps = [m for m in mine if _behind(world, by, m) in arg.of.split("|")]
         return [[], *[[m] for m in maps], *([maps] if len(maps) > 1 else [])]
+    if arg.kind == "files":
+        files = [m for m in mine if _behind(world, by, m) != "socket"]  # those are not sent
+        return [*files, *([files[:MAX_CARGO]] if len(files) > 1 else [])]
     if arg.kind in ("number", "theirs", "mapping"):
         return _labels(world, by, arg.kind)
     if arg.kind == "key":

@@ -14,9 +14,9 @@ from typing import Any
 from .cards import Operation
 from .documents import InputError, Scenario, Step
 from .graphs import Graph
-from .state import MAP_TYPE, MODE, SOCKMAP_HOOK
 from .system import System
 from .values import BOOL
+from .vocabulary import MAX_CARGO
 
 BPFFS = "/sys/fs/bpf/"
 WORD = re.compile(r"[a-z][a-z0-9_-]{0,39}")
@@ -29,9 +29,10 @@ class Arg:
     that it was given), "newfd" (a name for the one that the call returns), "number" (the number
     behind such a name, open or not), "theirs" (a descriptor of another process), "mapping",
     "newmapping", "target" (a hook target, by name), "object" (any object, by name), "path",
-    "maps" (a list of descriptors), "type", "word" (one of some), "flag" (true or false), "key"
-    (0 to 7), "process", "child" (a name for a new process), "cpu" or "rule". `of`: the kinds of
-    object that it may be, `a|b`; `words`: the values of a type or word, the usual one first."""
+    "maps" (a list of descriptors), "files" (one descriptor or several), "type", "word" (one of
+    some), "flag" (true or false), "key" (0 to 7), "process", "child" (a name for a new process),
+    "cpu" or "rule". `of`: the kinds of object that it may be, `a|b`; `words`: the values of a type
+    or word, the usual one first."""
 
     name: str
     kind: str
@@ -86,6 +87,10 @@ PLAIN = ("path", "number", "theirs", "child", "mapping", "process", "key", "obje
 def _arg(name: str, kind: str, system: System) -> Arg:
     if kind in PLAIN:
         return Arg(name, kind, optional=kind == "flag")
+    if kind == "files":
+        return Arg(name, kind)
+    if kind == "listener":
+        return Arg(name, "object", of="socket")
     if "|" in kind:
         return Arg(name, "object", of=kind)
     if kind in ("maps", "fds"):
@@ -103,12 +108,12 @@ def _from_graph(graph: Graph, op: Operation, system: System) -> list[Arg]:
         for p in edge.step.params:
             if p.name == "type":
                 found["type"] = Arg("type", "type", True, words=system.types.names)
-            elif p.sort == MAP_TYPE:
+            elif op.types and set(op.types) <= set(p.sort.names):
                 found["type"] = Arg("type", "type", True, words=tuple(op.types))
-            elif p.sort in (MODE, SOCKMAP_HOOK):
-                found[p.name] = Arg(p.name, "word", True, words=p.sort.names)
             elif p.sort == BOOL:
                 found[p.name] = Arg(p.name, "flag", True)
+            elif p.sort.names:
+                found[p.name] = Arg(p.name, "word", True, words=p.sort.names)
     args = list(found.values())
     if len(op.made) > 1:
         return args
@@ -203,18 +208,27 @@ def _variant(found: list[StepSpec], step: Step) -> StepSpec:
     return next((spec for spec in found if takes(spec)), found[0])
 
 
+def _is_word(value: Any) -> bool:
+    return isinstance(value, str) and WORD.fullmatch(value) is not None
+
+
 def check_value(arg: Arg, value: Any, where: str) -> None:
     """The shape of one argument; InputError says what it should be."""
     if arg.kind == "maps":
-        fine = isinstance(value, list) and len(value) <= 16 and all(
-            isinstance(v, str) and WORD.fullmatch(v) for v in value
-        )  # fmt: skip
+        fine = isinstance(value, list) and len(value) <= 16 and all(_is_word(v) for v in value)
         if not fine:
             raise InputError(f"{where}: {arg.name}: a list of at most 16 descriptors, [m1, m2]")
         return
     if arg.kind == "word":
         if value not in arg.words:
             raise InputError(f"{where}: {arg.name}: one of {', '.join(arg.words)}")
+        return
+    if arg.kind == "files" and isinstance(value, list):
+        if not 1 <= len(value) <= MAX_CARGO or not all(_is_word(v) for v in value):
+            raise InputError(
+                f"{where}: {arg.name}: a message of the model carries 1 to {MAX_CARGO} "
+                f"descriptors, [m1, m2]"
+            )
         return
     if arg.kind == "flag":
         if not isinstance(value, bool):
@@ -230,7 +244,7 @@ def check_value(arg: Arg, value: Any, where: str) -> None:
                 f"{where}: {arg.name}: a name in {BPFFS}: letters, digits, - and _, at most 40"
             )
         return
-    if not isinstance(value, str) or not WORD.fullmatch(value):
+    if not _is_word(value):
         raise InputError(
             f"{where}: {arg.name}: a name of at most 40 characters: a small letter, then small "
             f"letters, digits, - and _"
@@ -267,11 +281,14 @@ def bind(
     closed: int,
 ) -> None:
     """The scenario's names for what a call returned. `names`: (process, name) -> number, where a
-    mapping's name starts with `@`; `closed` is what a variable holds after a call that failed."""
+    mapping's name starts with `@`; `closed` is what a variable holds after a call that failed.
+    What comes beside the first descriptor has its name with a 2, a 3 ..."""
     by = step.by or ""
     labels = [*new_labels(spec, step), *(f"@{m}" for m in [new_mapping(spec, step)] if m)]
     for n, label in enumerate(labels):
         names[(by, label)] = numbers[n] if n < len(numbers) else closed
+    for n, number in enumerate(numbers[len(labels) :] if labels else (), 2):
+        names[(by, f"{labels[0]}{n}")] = number
     child = next((str(step.args[a.name]) for a in spec.args if a.kind == "child"), "")
     if child:
         names |= {(child, label): n for (p, label), n in names.items() if p == by}
@@ -280,6 +297,7 @@ def bind(
 def _label(arg: Arg, step: Step, names: list[str]) -> str:
     said = step.args.get(arg.name)
     path = str(step.args.get("path", "")).removeprefix(BPFFS)
-    known = step.args.get("object") or step.args.get("their_fd") or f"{step.args.get('over')}-got"
+    socket = step.args.get("over") or step.args.get("socket")
+    known = step.args.get("object") or step.args.get("their_fd") or f"{socket}-got"
     other = f"{step.args.get('fd')}2" if "fd" in step.args else known
     return str(said or (names[0] if names else "") or path or other).lower()

@@ -65,6 +65,11 @@ def arguments(world: World, spec: StepSpec, step: Step) -> Said:
         if arg.kind == "maps":
             numbers = [fd_number(world.fds.get((step.by or "", m), 0)) for m in value or []]
             said.add(arg.name, ", ".join(value or []) or "no map", f"[{', '.join(numbers)}]")
+        elif arg.kind == "files":
+            several = [*value] if isinstance(value, list) else [str(value)]
+            numbers = [fd_number(world.fds.get((step.by or "", n), 0)) for n in several]
+            words = [f"{n} ({name})" for n, name in zip(numbers, several, strict=True)]
+            said.add(arg.name, _several(words), f"[{', '.join(numbers)}]")
         elif arg.kind == "type":
             said.add("type", _type_words(arg, str(value or arg.words[0])))
         elif arg.name in WORDS:
@@ -86,8 +91,16 @@ def _argument(world: World, arg: Arg, step: Step, value: str) -> tuple[str, str]
     return value, f"address of {value}" if arg.kind == "mapping" else ""
 
 
+def _several(descriptors: Sequence[str]) -> str:
+    """Descriptors in words."""
+    s = "s" if len(descriptors) > 1 else ""
+    return f"descriptor{s} {', '.join(descriptors)}"
+
+
 def _type_words(arg: Arg, value: str) -> str:
     """A type as the system call names it."""
+    if value in s.SOCKET_TYPE.names:
+        return f"SOCK_{value.upper()}"
     maps = value in s.MAP_TYPE.names and value in arg.words
     return f"BPF_{'MAP' if maps else 'PROG'}_TYPE_{value.upper()}"
 
@@ -104,8 +117,8 @@ def results(
     if len(made) == 1:
         said.add("new", made[0])
     fds = [fd_number(n) for n in given]
-    if fds and "fd" not in said.words:
-        said.add("fd", f"descriptor {fds[-1]}", fds[-1])
+    if "fd" not in said.words:
+        said.add("fd", _several(fds) if fds else "nothing", fds[-1] if fds else "")
     several = [a.name for a in spec.args if a.kind == "name"] if len(made) > 1 else []
     for name, number in zip(several, fds, strict=False):
         said.numbers[name] = number

@@ -324,7 +324,7 @@ def world_rules(
     def purge(k: View, e: Env) -> None:
         m = e["m"]
         k.when(ne(k.get(s.SENT, m), NONE))
-        k.when(eq(k.get(s.HUNG_UP, k.get(s.QUEUE, m)), True))
+        k.when(eq(k.get(s.SSTATE, k.get(s.QUEUE, m)), s.SOCKET_STATE.parted))
         k.set(s.QUEUE, (m,), NONE)
         k.drop(m, first)
         k.set(s.SENT, (m,), NONE)

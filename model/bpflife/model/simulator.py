@@ -156,7 +156,11 @@ class Player:
         wanted = str(step.args.get(arg.name, arg.words[0]))
         if wanted not in arg.words:
             raise InputError(f"{at}: type: one of {', '.join(arg.words)}")
-        for param, sort in (("maptype", s.MAP_TYPE), ("type", self.system.types)):
+        for param, sort in (
+            ("maptype", s.MAP_TYPE),
+            ("sockettype", s.SOCKET_TYPE),
+            ("type", self.system.types),
+        ):
             if wanted in sort.names:
                 env[param] = sort.names.index(wanted)
 
@@ -166,6 +170,10 @@ class Player:
             return arg.words.index(value or arg.words[0])
         if arg.kind == "maps":
             return [self._fd(step, v, arg.name, at) for v in value]
+        if arg.kind == "files":
+            several = value if isinstance(value, list) else [value]
+            numbers = [self._fd(step, v, arg.name, at) for v in several]
+            return [self._allowed(arg, step, n, at) for n in numbers]
         if arg.kind == "fd":
             return self._allowed(arg, step, self._fd(step, value, arg.name, at), at)
         if arg.kind == "number":
@@ -237,6 +245,10 @@ class Player:
         if kind == "socket" and (step.do, arg.name) == ("send", "over"):
             self._not_intercepted(behind, at)
         types = operation.only.get(arg.name)
+        if types and kind == "socket":
+            found = s.SOCKET_TYPE.names[self.world.get(s.STYPE, behind)]
+            if found not in types:
+                raise InputError(f"{at}: {arg.name}: the model does not {step.do} a {found} socket")
         if types and kind == "map":
             found = s.MAP_TYPE.names[self.world.get(s.MTYPE, behind)]
             if found not in types:

@@ -104,13 +104,26 @@ MAKER = Family("maker", (PROC,), TASK, part="processes")  # and which task makes
 BY = Family("by", (OBJ,), TASK, part="processes")  # who created it: for proofs (lemmas.py)
 MMAPABLE = Family("mmapable", (OBJ,), BOOL, owners=("map",), part="processes")
 PEER = Family("peer", (OBJ,), OBJ, owners=("socket",), targets=("socket",), part="passing")
-HUNG_UP = Family("hung_up", (OBJ,), BOOL, owners=("socket",), part="passing")
-SENT = Family(  # a message is held by the queue that it stands in
-    "sent", (OBJ,), OBJ, counted=True, owners=("message",), targets=("message",), part="passing"
+SOCKET_TYPE = Sort("socket type", ("dgram", "stream"))
+SOCKET_STATE = Sort(  # waiting: for accept; parted: a datagram socket that gave up on its peer
+    "socket state", ("unconnected", "listening", "waiting", "connected", "parted")
 )
-QUEUE = Family("queue", (OBJ,), OBJ, owners=("message",), targets=("socket",), part="passing")
+STYPE = Family("stype", (OBJ,), SOCKET_TYPE, owners=("socket",), part="passing")
+SSTATE = Family("sstate", (OBJ,), SOCKET_STATE, owners=("socket",), part="passing")
+BOUND = Family("bound", (OBJ,), BOOL, owners=("socket",), part="passing")  # it has an address
+RESET = Family("reset", (OBJ,), BOOL, owners=("socket",), part="passing")  # to be reported once
+SENT = Family(  # a message, a connection: held by the queue that it stands in
+    *("sent", (OBJ,), OBJ),
+    counted=True,
+    owners=("message", "socket"),
+    targets=("message", "socket"),
+    part="passing",
+)
+QUEUE = Family(
+    "queue", (OBJ,), OBJ, owners=("message", "socket"), targets=("socket",), part="passing"
+)
 CARGO = Family(
-    "cargo", (OBJ,), OBJ, counted=True, owners=("message",), targets=("file",), part="passing"
+    "cargo", (OBJ, IDX), OBJ, counted=True, owners=("message",), targets=("file",), part="passing"
 )
 MTYPE = Family("mtype", (OBJ,), MAP_TYPE, owners=("map",), part="maps")
 ELEM = Family(
@@ -168,7 +181,7 @@ AT = Family("at", (OBJ,), RELEASE_PLACE)
 
 MORE = (  # the families of the parts of Linux beyond the core
     *(CLOEXEC, VMA, CHILD, MAKER, BY, MMAPABLE),
-    *(PEER, HUNG_UP, SENT, QUEUE, CARGO),
+    *(PEER, STYPE, SSTATE, BOUND, RESET, SENT, QUEUE, CARGO),
     *(MTYPE, ELEM, VIA, PRESERVE, FLUSH, OWNED, INNER),
     *(MODE_OF, FROZEN, WRITECNT, WRITES),
     *(SLEEPABLE, SLEEPERS, USED_ASLEEP),

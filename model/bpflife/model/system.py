@@ -48,8 +48,10 @@ KINDS = {
     "sockmap": ("psock",),
 }
 BY_FILE = ("map", "prog", "socket", "btf", "perf_event")  # kinds that an open file can be of
-ARG_KINDS = ("fd", "path", "maps", "fds", "map", "prog", "btf", "socket")
-WORLD_ARGS = ("number", "process", "theirs", "child", "mapping", "key", "object", "flag")
+ARG_KINDS = ("fd", "path", "maps", "fds", "files", "map", "prog", "btf", "socket")
+WORLD_ARGS = (
+    *("number", "process", "theirs", "child", "mapping", "key", "object", "flag", "listener"),
+)
 TYPES = (  # of programs, where no card says; with what they are to be attached to
     *("socket_filter", "cgroup_skb", "xdp", "kprobe", "syscall", "xdp_devmap", "xdp_cpumap"),
     *("sk_skb", "sk_msg"),

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from bpflife.model import state as s
 from bpflife.model.graphs import IDLE, Facts, Graph, facts
 from bpflife.model.properties import Invariant, counts, points_at, reachable
+from bpflife.model.state import SOCKET_STATE as STATE
 from bpflife.model.state import Family, View
 from bpflife.model.system import System
 from bpflife.model.values import (
@@ -159,7 +160,7 @@ def _while_used(family: Family) -> Invariant:
 
 
 def _sockets() -> list[Invariant]:
-    """Two sockets know each other or neither does; a message stands in a queue, with its cargo."""
+    """Two sockets know each other or neither does; what is in a queue is in that of a socket."""
 
     def mutual(k: View, o: Value) -> Value:
         peer = k.get(s.PEER, o)
@@ -172,12 +173,17 @@ def _sockets() -> list[Invariant]:
 
     def whole(k: View, m: Value) -> Value:
         sent, queue = ne(k.get(s.SENT, m), NONE), ne(k.get(s.QUEUE, m), NONE)
-        return And(Implies(sent, And(queue, ne(k.get(s.CARGO, m), NONE))), Implies(queue, sent))
+        return And(Implies(sent, queue), Implies(queue, sent))
+
+    def alone(k: View, o: Value) -> Value:
+        met = Not(one_of(k.get(s.SSTATE, o), (STATE.unconnected, STATE.listening)))
+        return Or(met, eq(k.get(s.PEER, o), NONE))
 
     return [
         Invariant("peers know each other", (OBJ,), mutual),
         Invariant("a message stands in the queue of a socket", (OBJ,), queued),
-        Invariant("a message that was sent has a queue and a file", (OBJ,), whole),
+        Invariant("what a queue holds stands in a queue", (OBJ,), whole),
+        Invariant("who was never connected has no peer", (OBJ,), alone),
     ]
 
 

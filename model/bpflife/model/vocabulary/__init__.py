@@ -14,13 +14,15 @@ from . import (
     processes,
     programs,
     references,
+    sockets,
     sockmaps,
     waiting,
 )
+from .passing import MAX_CARGO
 from .registry import OWN_SLOTS, VOCABULARY, make_step, part_of, registers_of
 from .waiting import WAITS
 
-__all__ = ["OWN_SLOTS", "VOCABULARY", "WAITS", "make_step", "part_of", "registers_of"]
+__all__ = ["MAX_CARGO", "OWN_SLOTS", "VOCABULARY", "WAITS", "make_step", "part_of", "registers_of"]
 
 MODULES = (
     references,
@@ -31,6 +33,7 @@ MODULES = (
     waiting,
     processes,
     passing,
+    sockets,
     maps,
     sockmaps,
     access,

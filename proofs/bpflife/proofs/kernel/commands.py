@@ -28,6 +28,7 @@ from bpflife.proofs.kernel import (
     commands_objects,
     commands_pins,
     commands_processes,
+    commands_sockets,
     libc,
 )
 from bpflife.proofs.kernel.results import CONTROL, Result, Unasked
@@ -39,6 +40,7 @@ COMMANDS: Final[dict[str, Callable[..., Result]]] = {
     for command in (
         *commands_objects.COMMANDS,
         *commands_files.COMMANDS,
+        *commands_sockets.COMMANDS,
         *commands_pins.COMMANDS,
         *commands_attach.COMMANDS,
         *commands_processes.COMMANDS,

@@ -1,4 +1,4 @@
-"""Commands on descriptors of any kind: copies, sockets that pass them, mappings."""
+"""Commands on descriptors of any kind: copies and mappings."""
 
 from __future__ import annotations
 
@@ -34,23 +34,6 @@ def close(fd: int) -> Result:
     """Close a descriptor."""
     os.close(own(fd))
     return Result()
-
-
-def socketpair() -> Result:
-    """Make two connected datagram sockets: `value` and the one of `more`."""
-    first, second = libc.socketpair()
-    return Result(first, more=(second,))
-
-
-def send_fd(socket: int, fd: int) -> Result:
-    """Send a descriptor's file to the other end, where it waits."""
-    libc.send_fd(socket, fd)
-    return Result()
-
-
-def recv_fd(socket: int) -> Result:
-    """Receive a file: a new descriptor, and the id of the BPF object behind it. Exec keeps it."""
-    return received(libc.recv_fd(socket))
 
 
 def pidfd_getfd(pid: int, fd: int) -> Result:
@@ -89,6 +72,6 @@ def munmap(handle: int) -> Result:
 
 
 COMMANDS: Final = (
-    *(dup, dup2, cloexec, close, socketpair, send_fd, recv_fd, pidfd_getfd),
+    *(dup, dup2, cloexec, close, pidfd_getfd),
     *(perf_event_open, mmap, munmap),
 )

@@ -1,8 +1,9 @@
 """Random scenarios, made of the language's own steps: calls that the kernel refuses included.
 
 Most arguments are of the kind that the call wants, so that scenarios get somewhere; the rest are
-whatever there is, so that errnos are compared too. Steps that have been taken least go first. A
-new card or system call takes part without a line here.
+whatever there is, so that errnos are compared too. Steps that have been taken least go first, and a
+scenario dwells on one part of Linux, so that long ways are gone too. A new card or system call
+takes part without a line here.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from bpflife.model.choices import errno_of
 from bpflife.model.documents import InputError, Scenario, Step, Trace
 from bpflife.model.language import Arg, StepSpec
 from bpflife.model.simulator import Player
+from bpflife.model.system import PARTS, linux
 from bpflife.model.values import RUN
 
 PROCESSES = ("loader", "admin", "other")
@@ -28,9 +30,11 @@ HOOKS = ("web", "db")
 KEYS = (0, 1, 2)
 SHARES = (0.2, 0.5, 1.0)  # of the kinds of steps, in a scenario
 RARE = ("exit", "kill", "exec", "cgroup_remove")  # else no scenario gets anywhere
+DWELLING = 0.5  # the share of steps that are of the part of Linux which a scenario is about
 SUCCEEDING = 0.6  # the share of calls that are tried until they succeed
 RICH = 0.6  # the share of calls, of those that want nothing, by who has most
 FITTING = 0.85  # the share of arguments that are of the kind that the call wants
+SOCKET = Arg("", "fd", of="socket")  # those are not sent
 
 
 def _makes(spec: StepSpec) -> bool:
@@ -60,13 +64,16 @@ class Generator:
         """A scenario that the model can play, and what the model makes of it."""
         player = Player(system_for(self.cards))
         usable = [x for x in player.language.specs if x.do != "fire"]
+        part = linux((self.rng.choice(PARTS),)).operations
+        about = [x for x in usable if x.rule in part] or usable
         usable = self._some(usable)
         steps: list[Step] = []
         for _ in range(length * 40):
             if len(steps) == length:
                 break
             try:
-                step = self._step(player, self._spec(usable), len(steps))
+                some = about if self.rng.random() < DWELLING else usable
+                step = self._step(player, self._spec(some), len(steps))
                 self._tried(player, step)
                 player.play(step, "", True)
             except (NotNow, InputError):
@@ -85,7 +92,8 @@ class Generator:
         return [x for x in usable if _makes(x) or self.rng.random() < share]
 
     def _spec(self, usable: list[StepSpec]) -> StepSpec:
-        spec = min(self.rng.sample(usable, 3), key=lambda x: self.taken[x.do])
+        some = self.rng.sample(usable, min(3, len(usable)))
+        spec = min(some, key=lambda x: self.taken[x.do])
         if spec.do in RARE and self.rng.random() < 0.8:
             return self._spec(usable)
         return spec
@@ -155,11 +163,17 @@ class _Values:
             maps = fitting.of(arg)
             some = maps if maps and self.rng.random() < FITTING else fds
             return self.rng.choices(some, k=self.rng.randrange(3)) if own else []
+        if arg.kind == "files":
+            files = [n for n in fitting.of(arg) if n not in fitting.of(SOCKET)] or fds
+            return [self.rng.choice(files), self.rng.choices(files, k=self.rng.randint(1, 4))]
         if arg.kind == "name":
             hook = arg.name == "target" and all(x.kind != "newfd" for x in self.spec.args)
             return list(HOOKS) if hook else [f"{arg.name}{self.number}"]
         world = self.player.world
-        objects = [n for n in world.objects.values() if " " not in n]
+        objects = [
+            n for i, n in world.objects.items()
+            if " " not in n and world.scope.kinds[i - 1] in arg.of.split("|")
+        ]  # fmt: skip
         theirs = [n for n in self._labels(str(self.args.get("process"))) if n[:1] != "@"]
         table: dict[str, list[Any]] = {
             "number": fds, "path": list(PATHS), "target": list(HOOKS), "process": world.procs,
@@ -194,7 +208,7 @@ class Fitting:
             return False
         types = operation.only.get(arg.name)
         if types:
-            return self._map_type(label) in types
+            return (self._socket_type if kind == "socket" else self._map_type)(label) in types
         map_type = self._map_type(str(args.get("map"))) if "map" in operation.only else ""
         return s.ELEMENTS.get(map_type, "") in ("", kind)
 
@@ -206,6 +220,9 @@ class Fitting:
     def _kind(self, label: str) -> str:
         o = self._behind(label)
         return self.player.world.scope.kinds[o - 1] if o else ""
+
+    def _socket_type(self, label: str) -> str:
+        return s.SOCKET_TYPE.names[self.player.world.get(s.STYPE, self._behind(label))]
 
     def _map_type(self, label: str) -> str:
         is_map = self._kind(label) == "map"

@@ -6,10 +6,12 @@ below zero. Every function raises OSError with the kernel's errno; descriptors a
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
 import struct
+from collections.abc import Sequence
 from typing import Any, Final
 
 from bpflife.proofs.kernel import bpf
@@ -19,8 +21,10 @@ _CLONE_PARENT = 0x8000
 _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x4000, 0x40000, 2
 _PR_SET_PDEATHSIG = 1
 _F_DUPFD_CLOEXEC, _F_SETFD, _FD_CLOEXEC = 1030, 2, 1
-_AF_UNIX, _SOCK_DGRAM = 1, 2
-_SOL_SOCKET, _SCM_RIGHTS, _MSG_DONTWAIT = 1, 1, 0x40
+_AF_UNIX = 1
+_SOCKET_TYPES = {"stream": 1, "dgram": 2}
+_SOL_SOCKET, _SCM_RIGHTS, _MSG_DONTWAIT, _MSG_NOSIGNAL = 1, 1, 0x40, 0x4000
+_F_SETFL, _O_NONBLOCK = 4, 0x800
 _MAP_SHARED = 1
 _PROTECTION = {"read_only": 1, "write_only": 2, "read_write": 3}
 _CLONE = {"x86_64": 56, "aarch64": 220}
@@ -28,8 +32,9 @@ QUIET_EVENT: Final = 1, 10  # type and config of a perf event that only BPF prog
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _PERF_SET_BPF = 0x40042408  # PERF_EVENT_IOC_SET_BPF (include/uapi/linux/perf_event.h)
 _PIDFD_GETFD = 438  # everywhere
-_RIGHTS = struct.Struct("=QIIi4x")  # struct cmsghdr, one descriptor, padding
-_RIGHTS_LENGTH = 20  # bytes of it without the padding
+_RIGHTS = struct.Struct("=QII")  # struct cmsghdr, without the descriptors
+_BACKLOG = 4096  # SOMAXCONN
+_MAX_RIGHTS = 253  # SCM_MAX_FD
 _MESSAGE = struct.Struct("=QI4xQQQQi4x")  # struct msghdr
 _PERF_ATTR = struct.Struct("=IIQ120x")  # struct perf_event_attr: type, size, config
 
@@ -70,29 +75,65 @@ def set_cloexec(fd: int, on: bool) -> None:
     checked(_libc.fcntl(fd, _F_SETFD, _FD_CLOEXEC if on else 0), "fcntl")
 
 
-def socketpair() -> tuple[int, int]:
-    """Two connected datagram sockets, kept on exec."""
+def socketpair(kind: str = "dgram") -> tuple[int, int]:
+    """Two connected sockets, kept on exec."""
     pair = (ctypes.c_int * 2)()
-    checked(_libc.socketpair(_AF_UNIX, _SOCK_DGRAM, 0, pair), "socketpair")
+    checked(_libc.socketpair(_AF_UNIX, _SOCKET_TYPES[kind], 0, pair), "socketpair")
     return pair[0], pair[1]
 
 
-def send_fd(sock: int, fd: int) -> None:
-    """Send one byte and a descriptor's file. Doesn't wait."""
-    rights = _RIGHTS.pack(_RIGHTS_LENGTH, _SOL_SOCKET, _SCM_RIGHTS, fd)
-    message, _keep = _message(rights)
-    checked(_libc.sendmsg(sock, message, _MSG_DONTWAIT), "sendmsg")
+def socket(kind: str) -> int:
+    """A Unix socket, kept on exec."""
+    return checked(_libc.socket(_AF_UNIX, _SOCKET_TYPES[kind], 0), "socket")
 
 
-def recv_fd(sock: int) -> int:
-    """Receive what `send_fd` sent: the new descriptor, kept on exec; -1 if none came.
+def bind(sock: int, name: bytes) -> None:
+    """Give a socket an abstract name as its address."""
+    checked(_libc.bind(sock, *_address(name)), "bind")
 
-    Doesn't wait.
+
+def listen(sock: int) -> None:
+    """Take connections, as many as anybody may wait for."""
+    checked(_libc.listen(sock, _BACKLOG), "listen")
+
+
+def connect(sock: int, name: bytes) -> None:
+    """Connect to the socket of an abstract name. It never waits: the backlog is not full."""
+    checked(_libc.connect(sock, *_address(name)), "connect")
+
+
+def accept(sock: int) -> int:
+    """The next connection of a socket that listens, kept on exec. Doesn't wait."""
+    with contextlib.suppress(OSError):  # what is no socket is refused by accept itself
+        checked(_libc.fcntl(sock, _F_SETFL, _O_NONBLOCK), "fcntl")
+    return checked(_libc.accept(sock, None, None), "accept")
+
+
+def _address(name: bytes) -> tuple[ctypes.Array[Any], int]:
+    """A struct sockaddr_un of an abstract name, and its length."""
+    address = struct.pack("=H", _AF_UNIX) + b"\0" + name
+    return ctypes.create_string_buffer(address, len(address)), len(address)
+
+
+def send_fds(sock: int, fds: Sequence[int]) -> None:
+    """Send one byte and descriptors' files. Doesn't wait; a broken pipe is no signal."""
+    numbers = struct.pack(f"={len(fds)}i", *fds)
+    rights = _RIGHTS.pack(_RIGHTS.size + len(numbers), _SOL_SOCKET, _SCM_RIGHTS) + numbers
+    message, _keep = _message(rights + bytes(-len(rights) % 8))
+    checked(_libc.sendmsg(sock, message, _MSG_DONTWAIT | _MSG_NOSIGNAL), "sendmsg")
+
+
+def recv_fds(sock: int) -> list[int]:
+    """Receive one byte and what `send_fds` sent with it: new descriptors, kept on exec.
+
+    Doesn't wait; none came where the other end of a stream is gone.
     """
-    message, (_, control) = _message(bytes(_RIGHTS.size))
+    message, (_, control) = _message(bytes(_RIGHTS.size + 4 * _MAX_RIGHTS + 4))
     checked(_libc.recvmsg(sock, message, _MSG_DONTWAIT), "recvmsg")
-    length, level, kind, fd = _RIGHTS.unpack(control.raw)
-    return fd if (length, level, kind) == (_RIGHTS_LENGTH, _SOL_SOCKET, _SCM_RIGHTS) else -1
+    length, level, kind = _RIGHTS.unpack_from(control.raw)
+    if (level, kind) != (_SOL_SOCKET, _SCM_RIGHTS):
+        return []
+    return [*struct.unpack_from(f"={(length - _RIGHTS.size) // 4}i", control.raw, _RIGHTS.size)]
 
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:

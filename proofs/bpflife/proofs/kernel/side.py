@@ -39,6 +39,7 @@ class KernelSide:
     fds: dict[tuple[str, str], int] = field(default_factory=dict)
     names: dict[tuple[str, int], str] = field(default_factory=dict)
     hooks: dict[str, str] = field(default_factory=dict)  # name -> kind
+    waiting: dict[int, list[str]] = field(default_factory=dict)  # a listener's inode -> connections
 
     def __post_init__(self) -> None:
         self.language = Language(self.system)
@@ -93,6 +94,9 @@ class KernelSide:
         if arg.kind == "maps":
             fds = [self.fds.get((by, m), CLOSED) for m in value]
             return {renamed.get(arg.name, arg.name): fds}
+        if arg.kind == "files":
+            several = value if isinstance(value, list) else [value]
+            return {arg.name: [self.fds.get((by, n), CLOSED) for n in several]}
         if arg.kind == "path":
             path = self.world.pin_path(str(value).removeprefix(BPFFS))
             return {renamed.get(arg.name, arg.name): path}
@@ -160,10 +164,37 @@ class KernelSide:
         if reply.id is not None and len(made) == 1 and made[0] in self.world.made:
             self.names[(made[0], reply.id)] = str(step.args[made[0]])
         elif made and reply.errno is None:
-            others = self.world.snapshot(fds=True).others[self.actor(step.by or "").pid]
-            for argument, number in zip(made, numbers, strict=True):
-                file = others[number]
-                self.names[(file.kind, file.object_id)] = str(step.args[argument])
+            names = [str(step.args[argument]) for argument in made]
+            self._name_sockets(step, dict(zip(numbers, names, strict=False)))
+
+    def _name_sockets(self, step: Step, names: dict[int, str]) -> None:
+        """The names of sockets that the acting process has descriptors of."""
+        others = self.world.snapshot(fds=True).others[self.actor(step.by or "").pid]
+        for number, name in names.items():
+            file = others[number]
+            self.names[(file.kind, file.object_id)] = name
+
+    def _connect(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        """The listener is found by the number of its inode; it knows who waits for accept."""
+        fd = self.fds.get((actor.name, str(step.args["socket"])), CLOSED)
+        to = self._inode(str(step.args["to"]))
+        reply = actor.call("connect", socket=fd, to=to)
+        if reply.errno is None:
+            self.waiting.setdefault(to, []).append(str(step.args["end"]))
+        return reply.errno
+
+    def _inode(self, name: str) -> int:
+        """Of a named socket; 0 where nobody has had a descriptor of it yet."""
+        return next((i for (kind, i), known in self.names.items() if known == name), 0)
+
+    def _accept(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        """Connections are accepted in the order in which they were made."""
+        fd = self.fds.get((actor.name, str(step.args["socket"])), CLOSED)
+        reply = actor.call("accept", socket=fd)
+        self._remember(spec, step, reply)
+        if reply.value is not None and reply.id is not None:
+            self._name_sockets(step, {reply.value: self.waiting[reply.id].pop(0)})
+        return reply.errno
 
     # -- reading -------------------------------------------------------------------------------
 
@@ -216,5 +247,7 @@ BY_NAME: dict[str, Callable[[KernelSide, Actor, StepSpec, Step], str | None]] = 
     "spawn": KernelSide._spawn,
     "fork": KernelSide._fork,
     "get_fd_by_id": KernelSide._by_id,
+    "connect": KernelSide._connect,
+    "accept": KernelSide._accept,
 }
 KNOWN = {*COMMANDS, *OF_WORLD, *BY_NAME}
