@@ -147,7 +147,7 @@ def test_a_name_is_made_once() -> None:
     )
 
 
-@pytest.mark.parametrize("do", ["link_create", "token_create", "mount"])
+@pytest.mark.parametrize("do", ["cgroup_join", "link_create", "token_create", "mount"])
 def test_what_is_not_in_the_language(do: str) -> None:
     assert do not in {spec.do for spec in specs(system_for(["cgroup_legacy"]))}
     refused(f"no step `{do}`", Step(do=do, by="a"))

@@ -244,17 +244,17 @@ class Player:
             raise InputError(f"{at}: {arg.name}: the model does not {step.do} a {kind}")
         if kind == "socket" and (step.do, arg.name) == ("send", "over"):
             self._not_intercepted(behind, at)
-        types = operation.only.get(arg.name)
-        if types and kind == "socket":
+        types = set(operation.only.get(arg.name, ()))
+        if types & set(s.SOCKET_TYPE.names):
             found = s.SOCKET_TYPE.names[self.world.get(s.STYPE, behind)]
-            if found not in types:
+            if kind == "socket" and found not in types:
                 raise InputError(f"{at}: {arg.name}: the model does not {step.do} a {found} socket")
-        if types and kind == "map":
+        elif types and kind == "map":
             found = s.MAP_TYPE.names[self.world.get(s.MTYPE, behind)]
             if found not in types:
                 raise InputError(
                     f"{at}: {arg.name}: the model has no elements for a map of type {found}; "
-                    f"only for {', '.join(types)}"
+                    f"only for {', '.join(operation.only[arg.name])}"
                 )
         return number
 

@@ -49,6 +49,16 @@ def unshare_mounts() -> Result:
     return Result()
 
 
+def cgroup_join(target: str) -> Result:
+    """Become a member of a cgroup; what it makes from now on may belong to it. Children inherit."""
+    procs = os.open(os.path.join(target, "cgroup.procs"), os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(procs, b"0")
+    finally:
+        os.close(procs)
+    return Result()
+
+
 def exit(status: int = 0) -> Result:
     """End the process. No answer comes: the socket closes."""
     os._exit(status)
@@ -68,4 +78,4 @@ def _be_child(mine: int, theirs: int, keeper: int) -> NoReturn:
     raise Unasked
 
 
-COMMANDS: Final = (fork, exec, unshare_mounts, exit)
+COMMANDS: Final = (fork, exec, unshare_mounts, cgroup_join, exit)
