@@ -128,12 +128,39 @@ def test_what_a_failed_call_left_is_put_into_no_map() -> None:
     )
 
 
-@pytest.mark.parametrize("path", ["dir/name", "with.dot", "../up"])
-def test_bpffs_is_one_flat_directory(path: str) -> None:
+@pytest.mark.parametrize("path", ["with.dot", "../up", "a/b/c", "m1/with.dot"])
+def test_instances_of_bpffs_are_flat(path: str) -> None:
     refused(
         "path: a name in /sys/fs/bpf/",
         Step(do="map_create", by="a", map="m"),
         Step(do="pin", by="a", fd="m", path=path),
+    )
+
+
+def test_the_first_instance_is_not_unmounted() -> None:
+    """Nor opened as a directory, nor mounted over: it has no name that a mount point could have."""
+    for do in ("mount", "umount", "open_dir"):
+        refused("at: a name of at most 40 characters", Step(do=do, by="a", at="/sys/fs/bpf"))
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        Step(do="umount", by="a", at="m1"),
+        Step(do="open_dir", by="a", at="m1"),
+        Step(do="pin", by="a", fd="m", path="m1/name"),
+    ],
+)
+def test_only_mounts_make_mount_points(step: Step) -> None:
+    refused("nothing was ever mounted at `m1`", Step(do="map_create", by="a", map="m"), step)
+
+
+def test_other_directories_are_not_opened() -> None:
+    refused(
+        "at: a sees no bpffs there, and other directories are not in the model",
+        Step(do="mount", by="a", at="m1"),
+        Step(do="umount", by="a", at="m1"),
+        Step(do="open_dir", by="a", at="m1"),
     )
 
 
@@ -147,7 +174,7 @@ def test_a_name_is_made_once() -> None:
     )
 
 
-@pytest.mark.parametrize("do", ["cgroup_join", "link_create", "token_create", "mount"])
+@pytest.mark.parametrize("do", ["cgroup_join", "link_create", "token_create", "rmdir"])
 def test_what_is_not_in_the_language(do: str) -> None:
     assert do not in {spec.do for spec in specs(system_for(["cgroup_legacy"]))}
     refused(f"no step `{do}`", Step(do=do, by="a"))

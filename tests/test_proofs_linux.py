@@ -69,6 +69,9 @@ def test_every_rule_that_moves_a_reference_has_obligations() -> None:
         ("fork.3", "writecnt = writes"),  # the child's copy of a writable mapping
         ("exit_unmap", "writecnt = writes"),
         ("hard_link.1", "refcnt of a inode = holders"),
+        ("unshare_mounts.2", "refcnt of a bpffs = holders"),
+        ("open_dir.1", "refcnt of a mnt = holders"),
+        ("fork.1", "refcnt of a mntns = holders"),
         ("prog_load_fd_array.2", "refcnt of a btf = holders"),
         ("bind_map.3", "sleepable_refcnt = used_asleep"),
     ],

@@ -28,7 +28,7 @@ class Operation(Document):
     what its `type` may be, the usual one first. `never`: argument -> a kind of object that
     scenarios don't pass there, `only`: argument -> the types of map that they do (README: what the
     model leaves out). `given`: arguments that must have got a number once: what the kernel makes
-    of -1 there is another matter.
+    of -1 there is another matter. `elsewhere`: what to say where the call can't be taken.
     """
 
     title: Line
@@ -38,6 +38,7 @@ class Operation(Document):
     does: Name | None = None
     types: list[Name] = []
     never: dict[Name, Name] = {}
+    elsewhere: Line = ""
     only: dict[Name, list[Name]] = {}
     given: list[Name] = []
     call: Line = ""

@@ -13,7 +13,7 @@ from typing import Any
 
 from . import state as s
 from .documents import InputError, Scenario, Step
-from .language import Arg, StepSpec
+from .language import Arg, StepSpec, is_relative
 from .phrases import fill
 from .simulator import Player, player
 from .state import Broken
@@ -119,12 +119,12 @@ def _arguments(p: Player, spec: StepSpec, by: str) -> list[dict[str, Any]]:
             if arg.kind in ("type", "word"):
                 unusual.append(arg)
             continue
-        rows = [{**r, arg.name: v} for r in rows for v in _values(p, arg, by)]
+        rows = [{**r, arg.name: v} for r in rows for v in _values(p, spec, arg, by)]
     others = [{**r, arg.name: t} for arg in unusual for t in arg.words[1:] for r in rows[:1]]
     return [*rows, *others]  # the usual goes without saying; one thing at a time is unusual
 
 
-def _values(p: Player, arg: Arg, by: str) -> list[Any]:
+def _values(p: Player, spec: StepSpec, arg: Arg, by: str) -> list[Any]:
     world = p.world
     mine = [
         label for (owner, label), n in world.fds.items()
@@ -154,14 +154,32 @@ def _values(p: Player, arg: Arg, by: str) -> list[Any]:
         kinds = arg.of.split("|")
         return [n for i, n in world.objects.items() if world.scope.kinds[i - 1] in kinds]
     if arg.kind == "path":
-        new = next(f"pin{n}" for n in range(1, 99) if f"pin{n}" not in world.paths)
-        return [*world.paths, new]
+        return _paths(world, is_relative(spec))
+    if arg.kind == "point":
+        points = [name.removesuffix("/") for _, name in world.paths if name[-1] == "/"]
+        new = next(f"m{n}" for n in range(1, 99) if f"m{n}" not in points)
+        return [*points, new] if spec.do == "mount" else points
     wanted = (arg.of,) if arg.of else tuple(p.system.targets)
     return [
         name
         for n, name in world.objects.items()
         if world.scope.kinds[n - 1] in wanted and world.get(s.LIFE_OF, n) == LIFE.live
     ]
+
+
+def _paths(world: World, relative: bool) -> list[str]:
+    """The names that there were in the first bpffs, at mount points or in a directory, and a new
+    one in each."""
+    names = [name for _, name in world.paths if name[-1] != "/"]
+    new = next(f"pin{n}" for n in range(1, 99) if f"pin{n}" not in names)
+    points = [name for _, name in world.paths if name[-1] == "/" and not relative]
+    found = [name for i, name in world.paths if name[-1] != "/" and (relative or not i)]
+    found += [new]
+    for point in points:
+        number = world.path(point)
+        inside = [x for i, x in world.paths if i and world.get(s.POINT, i) == number]
+        found += [f"{point}{name}" for name in [*inside, new]]
+    return list(dict.fromkeys(found))
 
 
 def _behind(world: World, by: str, label: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .state import FD_SLOT, PROC_OF, VMA, Broken, Family, View
+from .state import FD_SLOT, INST, PROC_OF, VMA, Broken, Family, View
 from .values import BOOL, FD, IDX, NONE, OBJ, TASK, Sort, Value
 
 Cells = dict[tuple[object, ...], int]
@@ -24,11 +24,12 @@ class Blocked(Exception):
 @dataclass
 class Scope:
     """How many entities of each sort there are; `kinds[i]` is the kind of object i + 1;
-    `table[i]` the process of task i + 1."""
+    `table[i]` the process of task i + 1, `inside` the instance of bpffs that a path belongs to."""
 
     sizes: dict[Sort, int]
     kinds: list[str] = field(default_factory=list)
     table: list[int] = field(default_factory=list)
+    inside: dict[int, int] = field(default_factory=dict)
     grows: bool = False
 
     def domain(self, sort: Sort, kind: str = "") -> Sequence[int]:
@@ -46,7 +47,14 @@ class Scope:
 
     def copy(self) -> Scope:
         """An independent one."""
-        return Scope(dict(self.sizes), list(self.kinds), list(self.table), self.grows)
+        sizes, inside = dict(self.sizes), dict(self.inside)
+        return Scope(sizes, list(self.kinds), list(self.table), inside, self.grows)
+
+    def fixed(self, family: Family, x: int) -> int:
+        """The value of a rigid family."""
+        if not x:
+            return 0
+        return self.table[x - 1] if family == PROC_OF else self.inside.get(x, 0)
 
     def grow(self, sort: Sort, kind: str) -> int | None:
         """One entity more, if this scope grows and is not at its limit."""
@@ -79,8 +87,8 @@ class ConcreteView(View):
         return {key: v for key, v in new.items() if v}
 
     def get(self, family: Family, *args: Value) -> Value:
-        if family == PROC_OF:
-            return self.scope.table[args[0] - 1] if args[0] else NONE
+        if family in (PROC_OF, INST):
+            return self.scope.fixed(family, args[0])
         key = (family.name, *args)
         value = self.updates.get(key)
         if value is None:
@@ -126,6 +134,9 @@ class ConcreteView(View):
         if new is None:
             raise Blocked
         return new
+
+    def find(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
+        return next((x for x in self.scope.domain(sort, kind) if pred(x)), NONE)
 
     def all(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
         return all(pred(x) for x in self.scope.domain(sort, kind))

@@ -19,8 +19,9 @@ from .values import BOOL
 from .vocabulary import MAX_CARGO
 
 BPFFS = "/sys/fs/bpf/"
+MOUNTS = "/mnt/"  # where further instances are mounted
 WORD = re.compile(r"[a-z][a-z0-9_-]{0,39}")
-PIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+PIN_NAME = re.compile(r"([a-z][a-z0-9_-]{0,39}/)?[A-Za-z0-9_-]{1,40}")
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Arg:
     """An argument of a step. `kind`: "name" (of a new object), "fd" (a descriptor, by the name
     that it was given), "newfd" (a name for the one that the call returns), "number" (the number
     behind such a name, open or not), "theirs" (a descriptor of another process), "mapping",
-    "newmapping", "target" (a hook target, by name), "object" (any object, by name), "path",
-    "maps" (a list of descriptors), "files" (one descriptor or several), "type", "word" (one of
-    some), "flag" (true or false), "key" (0 to 7), "process", "child" (a name for a new process),
+    "newmapping", "target" (a hook target, by name), "object" (any object, by name), "path" (a name
+    in the world's first bpffs, or in the one at a mount point: `m1/name`), "point" (that mount
+    point), "maps" (a list of descriptors), "files" (one descriptor or several), "type", "word" (one
+    of some), "flag" (true or false), "key" (0 to 7), "process", "child" (a name for a new process),
     "cpu" or "rule". `of`: the kinds of object that it may be, `a|b`; `words`: the values of a type
     or word, the usual one first."""
 
@@ -81,7 +83,9 @@ WORLD = (
 
 
 MAX_KEY = 7  # elements that a map of the model has, from 0
-PLAIN = ("path", "number", "theirs", "child", "mapping", "process", "key", "object", "flag")
+PLAIN = (
+    *("path", "number", "theirs", "child", "mapping", "process", "key", "object", "flag", "point"),
+)
 
 
 def _arg(name: str, kind: str, system: System) -> Arg:
@@ -193,8 +197,29 @@ class Language:
         for a in spec.args:
             if a.name in args:
                 check_value(a, args[a.name], where)
+                self._check_relative(spec, a, args[a.name], where)
             elif not a.optional:
                 raise InputError(f"{where}: {a.name}: this field is missing; {spec.usage()}")
+
+    @staticmethod
+    def _check_relative(spec: StepSpec, arg: Arg, value: Any, where: str) -> None:
+        if arg.kind == "path" and is_relative(spec) and "/" in value:
+            raise InputError(f"{where}: {arg.name}: a name in the directory `at`, without a /")
+
+
+def is_relative(spec: StepSpec) -> bool:
+    """Its paths are names in the directory behind a descriptor."""
+    return any(arg.name == "at" and arg.kind == "fd" for arg in spec.args)
+
+
+def full_path(value: str) -> str:
+    """A path of a scenario as it is: in the world's first bpffs, or at a mount point."""
+    return value if value[:1] == "/" else (MOUNTS if "/" in value else BPFFS) + value
+
+
+def short_path(value: str) -> str:
+    """The other way round: a path is said in both ways."""
+    return value.removeprefix(BPFFS).removeprefix(MOUNTS)
 
 
 def _variant(found: list[StepSpec], step: Step) -> StepSpec:
@@ -239,9 +264,10 @@ def check_value(arg: Arg, value: Any, where: str) -> None:
             raise InputError(f"{where}: {arg.name}: a number from 0 to {MAX_KEY}")
         return
     if arg.kind == "path":
-        if not isinstance(value, str) or not PIN_NAME.fullmatch(value.removeprefix(BPFFS)):
+        if not isinstance(value, str) or not PIN_NAME.fullmatch(short_path(value)):
             raise InputError(
-                f"{where}: {arg.name}: a name in {BPFFS}: letters, digits, - and _, at most 40"
+                f"{where}: {arg.name}: a name in {BPFFS}: letters, digits, - and _, at most 40; "
+                "or such a name behind a mount point, m1/name"
             )
         return
     if not _is_word(value):
@@ -296,7 +322,7 @@ def bind(
 
 def _label(arg: Arg, step: Step, names: list[str]) -> str:
     said = step.args.get(arg.name)
-    path = str(step.args.get("path", "")).removeprefix(BPFFS)
+    path = str(step.args.get("path", step.args.get("at", ""))).rpartition("/")[2]
     socket = step.args.get("over") or step.args.get("socket")
     known = step.args.get("object") or step.args.get("their_fd") or f"{socket}-got"
     other = f"{step.args.get('fd')}2" if "fd" in step.args else known

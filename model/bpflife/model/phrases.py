@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 
 from . import state as s
 from .documents import Step
-from .language import BPFFS, Arg, StepSpec, new_labels, new_mapping
+from .language import MOUNTS, Arg, StepSpec, full_path, is_relative, new_labels, new_mapping
 from .values import OBJ
 from .world import FIRST_FD, Outcome, World
 
 WORDS = {  # how a system call says them
+    "lazy": {"true": "MNT_DETACH", "false": "0"},
     "attach_type": {x: f"BPF_{x.upper()}" for x in s.SOCKMAP_HOOK.names},
     "prot": {
         "read_write": "PROT_READ|PROT_WRITE", "read_only": "PROT_READ", "write_only": "PROT_WRITE",
@@ -73,9 +74,13 @@ def arguments(world: World, spec: StepSpec, step: Step) -> Said:
         elif arg.kind == "type":
             said.add("type", _type_words(arg, str(value or arg.words[0])))
         elif arg.name in WORDS:
-            said.add(arg.name, WORDS[arg.name][str(value or arg.words[0])])
+            usual = arg.words[0] if arg.words else "false"
+            said.add(arg.name, WORDS[arg.name][str(value or usual).lower()])
         elif value is not None and arg.kind not in ("newfd", "newmapping"):
-            said.add(arg.name, *_argument(world, arg, step, str(value)))
+            relative = arg.kind == "path" and is_relative(spec)
+            said.add(
+                arg.name, *_argument(world, arg, step, f"./{value}" if relative else str(value))
+            )
     return said
 
 
@@ -87,7 +92,9 @@ def _argument(world: World, arg: Arg, step: Step, value: str) -> tuple[str, str]
         number = fd_number(world.fds.get((str(step.args.get("process")), value), 0))
         return f"descriptor {number} ({value})", number
     if arg.kind == "path":
-        return BPFFS + value.removeprefix(BPFFS), ""
+        return value if value[:2] == "./" else full_path(value), ""
+    if arg.kind == "point":
+        return MOUNTS + value, ""
     return value, f"address of {value}" if arg.kind == "mapping" else ""
 
 

@@ -154,6 +154,17 @@ def freed_is_empty(family: Family) -> Invariant:
     return Invariant(name, family.args, body, wrong="{x} is freed, and what it held is leaked")
 
 
+def freed_has_no_names() -> Invariant:
+    """A name in a freed instance of bpffs holds nothing: nobody could ever remove it."""
+
+    def body(k: View, path: Value) -> Value:
+        gone = eq(k.get(s.LIFE_OF, k.get(s.INST, path)), LIFE.freed)
+        return Implies(gone, eq(k.get(s.PIN, path), NONE))
+
+    name = "a freed instance has no pin"
+    return Invariant(name, (PATH,), body, wrong="the instance of {x} is freed, and it still pins")
+
+
 def counts(system: System) -> list[Invariant]:
     """The invariants of reference counting, kind by kind."""
     found = [user_exact(system)]
@@ -161,7 +172,8 @@ def counts(system: System) -> list[Invariant]:
         found += [exact(system, kind), live_is_counted(kind)]
     found += [tally_exact(f, f.into) for f in system.families if f.into]
     found += [points_at(system, f) for f in system.tallied if system.targets_of(f)]
-    return found + [freed_is_empty(f) for f in system.counted if f.args[0] == OBJ]
+    found += [freed_is_empty(f) for f in system.counted if f.args[0] == OBJ]
+    return found + ([freed_has_no_names()] if s.INST in system.families else [])
 
 
 # ---------------------------------------------------------------------------------------------

@@ -255,16 +255,16 @@ def world_rules(
         )
 
     def exit_drop(
-        family: s.Family, also: Also = lambda k, p, n: None
+        family: s.Family, also: Also = lambda k, *place: None
     ) -> Callable[[View, Env], None]:
         def body(k: View, e: Env) -> None:
-            p, n = e["p"], e["n"]
+            p, place = e["p"], tuple(e[x] for x in ("p", "n") if x in e)
             k.when(eq(k.get(s.RUN_OF, p), RUN.exiting))
             k.when(calls_done(k, p))
-            k.when(ne(k.get(family, p, n), NONE))
-            also(k, p, n)
-            k.drop(k.get(family, p, n), first)
-            k.set(family, (p, n), NONE)
+            k.when(ne(k.get(family, *place), NONE))
+            also(k, *place)
+            k.drop(k.get(family, *place), first)
+            k.set(family, place, NONE)
 
         return body
 
@@ -275,6 +275,8 @@ def world_rules(
         k.when(k.all(FD, lambda n: eq(k.get(s.FD_SLOT, p, n), NONE)))
         if "processes" in parts:
             k.when(k.all(IDX, lambda i: eq(k.get(s.VMA, p, i), NONE)))
+        if "bpffs" in parts:
+            k.when(eq(k.get(s.NS, p), NONE))
         k.set(s.RUN_OF, (p,), RUN.exited)
 
     def flush(k: View, e: Env) -> None:
@@ -347,6 +349,10 @@ def world_rules(
         "processes": [
             ("exit_unmap", (p, Param("n", IDX)), exit_drop(s.VMA, no_writer), True, "kernel",
              "the kernel takes a mapping of {p} away: the open file loses one reference"),
+        ],
+        "bpffs": [
+            ("exit_mounts", (p,), exit_drop(s.NS), True, "kernel",
+             "{p} leaves its mount namespace"),
         ],
         "passing": [
             ("purge", (Param("m", OBJ, "message"),), purge, True, "kernel",

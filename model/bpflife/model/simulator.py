@@ -16,7 +16,17 @@ from . import state as s
 from .catalogue import system_of
 from .concrete import LIMIT, Blocked
 from .documents import InputError, Scenario, State, Step, Trace, TraceStep, Violation
-from .language import WORD, Arg, Language, StepSpec, bind, check_value, where
+from .language import (
+    WORD,
+    Arg,
+    Language,
+    StepSpec,
+    bind,
+    check_value,
+    is_relative,
+    short_path,
+    where,
+)
 from .phrases import LOCALS, arguments, fill, results, strace
 from .rules import Rule, edge_name
 from .state import Broken
@@ -121,6 +131,9 @@ class Player:
         except Blocked:
             if world.scope.sizes.get(FD, 0) >= LIMIT:
                 raise InputError(f"{at}: the model has at most {LIMIT} descriptors") from None
+            elsewhere = self.system.operations[spec.rule].elsewhere
+            if elsewhere:
+                raise InputError(f"{at}: {fill(elsewhere, said.words)}") from None
             raise InputError(f"{at}: {step.do} has to wait here, and nothing will end it") from None
         graph = self.system.graphs[spec.rule]
         self.fired |= {edge_name(graph, edge) for edge in outcome.path}
@@ -191,7 +204,9 @@ class Player:
         if arg.kind == "object":
             return self._object(arg, value, at)
         if arg.kind == "path":
-            return self.world.path(value)
+            return self._path(arg, step, short_path(value), at)
+        if arg.kind == "point":
+            return self._point(arg, step, value, at)
         if arg.kind == "cpu":
             return self._cpu(value, at)
         if arg.kind == "process":
@@ -216,6 +231,20 @@ class Player:
             hint = f"; it has had {', '.join(known)}" if known else "; it has had none"
             raise InputError(f"{at}: {field_}: {by} has no {what} `{name.removeprefix('@')}`{hint}")
         return self.world.fds[(by, name)]
+
+    def _path(self, arg: Arg, step: Step, text: str, at: str) -> list[int]:
+        """What a text can mean, of which the rules take what it does mean."""
+        found = self.world.meant(text, is_relative(self.language.spec(step, at)))
+        if not found:
+            point = text.rpartition("/")[0]
+            raise InputError(f"{at}: {arg.name}: nothing was ever mounted at `{point}`")
+        return found
+
+    def _point(self, arg: Arg, step: Step, name: str, at: str) -> int:
+        """A mount point; only a mount makes one."""
+        if step.do != "mount" and not self.world.known_point(name):
+            raise InputError(f"{at}: {arg.name}: nothing was ever mounted at `{name}`")
+        return self.world.point(name)
 
     def _number(self, step: Step, name: str, field_: str, at: str) -> int:
         """A descriptor's number, whether it is open or not; it must have been given once."""
@@ -346,8 +375,10 @@ class Player:
                 raise InputError(f"{at}: no process `{text[:60]}`")
             return self.world.task(text) if sort == TASK else self.world.process(text)
         if sort == PATH:
-            check_value(Arg("", "path"), text, at)
-            return self.world.path(text)
+            known = self.world.path_named(text)
+            if not known:
+                check_value(Arg("", "path"), text, at)
+            return known or self.world.path(short_path(text))
         if sort == CPU:
             return self._cpu(text, at)
         if sort == FD and text.isdigit() and FIRST_FD <= int(text) < FIRST_FD + 64:

@@ -165,6 +165,17 @@ VERDICTS = tuple(  # a sockmap's programs by hook; a socket's own are held by it
 )
 PSOCK = Family("psock", (OBJ,), OBJ, owners=("socket",), targets=("psock",), part="sockmap")
 SOCK = Family("sock", (OBJ,), OBJ, owners=("psock",), targets=("socket",), part="sockmap")
+INST = Family("inst", (PATH,), OBJ, rigid=True, part="bpffs")  # whose name it is; none: the first's
+POINT = Family("point", (OBJ,), PATH, owners=("bpffs",), part="bpffs")  # where it was mounted
+ROOT = Family("root", (OBJ,), OBJ, counted=True, owners=("mnt",), targets=("bpffs",), part="bpffs")
+MOUNTED = Family(  # a mount is held by being mounted
+    "mounted", (OBJ,), OBJ, counted=True, owners=("mnt",), targets=("mnt",), part="bpffs"
+)
+NS_OF = Family("ns_of", (OBJ,), OBJ, owners=("mnt",), targets=("mntns",), part="bpffs")
+COVER = Family("cover", (OBJ,), OBJ, owners=("mnt",), targets=("mnt",), part="bpffs")
+BELOW = Family("below", (OBJ,), OBJ, owners=("mnt",), targets=("mnt",), part="bpffs")
+COPY = Family("copy", (OBJ,), OBJ, owners=("mnt",), targets=("mnt",), part="bpffs")  # the last
+NS = Family("ns", (PROC,), OBJ, counted=True, targets=("mntns",), part="bpffs")  # none: the world's
 RUNNING = Family("running", (CPU,), OBJ, targets=("prog",))
 GP_OBJ = Family("gp", (OBJ, CPU), BOOL)
 GP_CALL = Family("call_gp", (TASK, CPU), BOOL)
@@ -186,6 +197,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(MODE_OF, FROZEN, WRITECNT, WRITES),
     *(SLEEPABLE, SLEEPERS, USED_ASLEEP),
     *(BTF_OF, *VERDICTS, PSOCK, SOCK),
+    *(INST, POINT, ROOT, MOUNTED, NS_OF, COVER, BELOW, COPY, NS),
 )
 
 
@@ -236,6 +248,11 @@ class View(ABC):
     def lowest(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
         """The lowest entity (of a kind, for objects) for which pred holds; the rule waits if
         there is none. Unbounded: any such entity, which covers the lowest."""
+
+    @abstractmethod
+    def find(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
+        """The lowest entity (of a kind, for objects) for which pred holds, or none. Unbounded: any
+        such entity; none only if there is none."""
 
     @abstractmethod
     def all(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:

@@ -44,13 +44,17 @@ KINDS = {
     "core": ("file", "map", "prog", "inode"),
     "passing": ("socket", "message"),
     "btf": ("btf",),
+    "bpffs": ("bpffs", "mnt", "mntns"),
     "perf": ("perf_event",),
     "sockmap": ("psock",),
 }
-BY_FILE = ("map", "prog", "socket", "btf", "perf_event")  # kinds that an open file can be of
-ARG_KINDS = ("fd", "path", "maps", "fds", "files", "map", "prog", "btf", "socket")
+BY_FILE = (  # kinds that an open file can be of
+    *("map", "prog", "socket", "btf", "mnt", "perf_event"),
+)
+ARG_KINDS = ("fd", "path", "maps", "fds", "files", "map", "prog", "btf", "socket", "mnt")
 WORLD_ARGS = (
     *("number", "process", "theirs", "child", "mapping", "key", "object", "flag", "listener"),
+    "point",
 )
 TYPES = (  # of programs, where no card says; with what they are to be attached to
     *("socket_filter", "cgroup_skb", "xdp", "kprobe", "syscall", "xdp_devmap", "xdp_cpumap"),

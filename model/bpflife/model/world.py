@@ -11,19 +11,23 @@ import itertools
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from . import state as s
 from .concrete import Blocked, Cells, ConcreteView, Scope
 from .documents import InputError, ObjectState, Settled, Slot, State
 from .graphs import IDLE, Edge, Graph, facts
-from .language import BPFFS, MAX_KEY
+from .language import BPFFS, MAX_KEY, MOUNTS
 from .rules import Rule, begin, finish, left_full
 from .state import Broken, Family
 from .steps import Param
 from .system import System
 from .values import CPU, FD, IDX, LIFE, OBJ, PATH, PROC, RUN, TASK, Sort
 
-UNNAMED = ("file", "psock", "inode", "message")  # kinds that scenarios have no names for
+UNNAMED = (  # kinds that scenarios have no names for
+    *("file", "psock", "inode", "message", "bpffs", "mnt", "mntns"),
+)
+DIRECTORY = ("dir", "bpffs")  # what is behind an open directory: any instance looks the same
 FIRST_FD = 3  # 0, 1 and 2 are taken in every process
 CPUS = 2
 MAX_THREADS = 8
@@ -48,13 +52,14 @@ class Outcome:
 
 @dataclass
 class World:
-    """A state with names. Processes, objects, paths: number n has name names[n - 1]."""
+    """A state with names. Processes, objects, paths: number n has name names[n - 1]. A path is an
+    instance of bpffs (0: the first) and a name in it, or a mount point, whose name ends with /."""
 
     system: System
     cells: Cells = field(default_factory=dict)
     procs: list[str] = field(default_factory=list)
     objects: dict[int, str] = field(default_factory=dict)
-    paths: list[str] = field(default_factory=list)
+    paths: list[tuple[int, str]] = field(default_factory=list)
     fds: dict[tuple[str, str], int] = field(default_factory=dict)  # language.bind
     scope: Scope = field(default_factory=lambda: Scope({**START}, grows=True))
 
@@ -99,13 +104,40 @@ class World:
         place = self._tasks_of(process).index(task) + 1
         return self.procs[process - 1] + (f"-thread{place}" if place > 1 else "")
 
-    def path(self, name: str) -> int:
-        """The number of a path in bpffs."""
-        name = name.removeprefix(BPFFS)
-        if name not in self.paths:
-            self.paths.append(name)
+    def path(self, name: str, instance: int = 0) -> int:
+        """The number of a name in an instance of bpffs; without one, in the world's first."""
+        if (instance, name) not in self.paths:
+            self.paths.append((instance, name))
             self.scope.sizes[PATH] = len(self.paths)
-        return self.paths.index(name) + 1
+            self.scope.inside[len(self.paths)] = instance
+        return self.paths.index((instance, name)) + 1
+
+    def point(self, name: str) -> int:
+        """The number of a mount point."""
+        return self.path(f"{name}/")
+
+    def known_point(self, name: str) -> bool:
+        """Something was mounted there once."""
+        return (0, f"{name}/") in self.paths
+
+    def meant(self, text: str, relative: bool) -> list[int]:
+        """The paths that a text can mean: one for each instance that was ever mounted there, or,
+        for a name in an open directory, for each that there ever was. The rules say which."""
+        point, slash, name = text.rpartition("/")
+        if not slash and not relative:
+            return [self.path(name)]
+        if not relative and not self.known_point(point):
+            return []
+        instances = [n for n, kind in enumerate(self.scope.kinds, 1) if kind == "bpffs"]
+        if relative:
+            return [self.path(name, i) for i in (0, *instances)]
+        there = [i for i in instances if self.get(s.POINT, i) == self.point(point)]
+        return [self.path(name, i) for i in there]
+
+    def path_named(self, name: str) -> int:
+        """The number of a path by how people see it, or 0."""
+        found = (n for n in range(1, len(self.paths) + 1) if self.name(PATH, n) == name)
+        return next(found, 0)
 
     def object_named(self, name: str) -> int:
         """The number of an object, or 0."""
@@ -124,10 +156,19 @@ class World:
         if sort == TASK:
             return self._task_name(n)
         if sort == PATH:
-            return BPFFS + self.paths[n - 1]
+            return self._path_name(n)
         if sort == FD:
             return f"descriptor {n + FIRST_FD - 1}"
         return f"cpu{n - 1}" if sort == CPU else str(n)
+
+    def _path_name(self, n: int) -> str:
+        instance, name = self.paths[n - 1]
+        if not instance:
+            return (MOUNTS if name[-1] == "/" else BPFFS) + name.removesuffix("/")
+        point = self.get(s.POINT, instance)
+        others = [i for i, _ in self.paths if i and self.get(s.POINT, i) == point]
+        which = "" if min(others) == instance else f" in {self.name(OBJ, instance)}"
+        return f"{self.name(PATH, point)}/{name}{which}"
 
     # -- running -------------------------------------------------------------------------------
 
@@ -181,10 +222,17 @@ class World:
     def _turns(self, edges: list[Edge], env: dict[str, object]) -> Iterator[dict[str, object]]:
         """The parameters to try: a loop that no argument drives takes the lowest that fits."""
         own = next((e.step for e in edges if e.step.loop and not e.step.turns), None)
-        domains = [self.scope.domain(p.sort, p.kind) for p in own.params] if own else []
+        params = own.params if own else self._open(edges, env)
+        domains: list[Any] = [env.get(p.name) or self.scope.domain(p.sort, p.kind) for p in params]
         for row in itertools.product(*domains):
-            yield env | {p.name: x for p, x in zip(own.params if own else (), row, strict=True)}
+            yield env | {p.name: x for p, x in zip(params, row, strict=True)}
         yield env  # for the edge that leaves a loop with nothing to do
+
+    @staticmethod
+    def _open(edges: list[Edge], env: dict[str, object]) -> list[Param]:
+        """The arguments that may mean several things."""
+        found = {p.name: p for e in edges for p in e.step.params if p.sort == PATH}
+        return [p for name, p in found.items() if isinstance(env.get(name), list)]
 
     @staticmethod
     def _fires(view: ConcreteView, edge: Edge, env: dict[str, object]) -> bool:
@@ -339,6 +387,7 @@ class World:
                 continue
             process, number = int(str(key[1])), int(str(key[2]))
             o = self.get(s.FILE_OBJ, file)
-            row = (self.scope.kinds[o - 1], self.objects[o], self.get(s.REFCNT, file))
+            kind, name = self.scope.kinds[o - 1], self.objects[o]
+            row = (*(DIRECTORY if kind == "mnt" else (kind, name)), self.get(s.REFCNT, file))
             found.setdefault(self.procs[process - 1], {})[str(number + FIRST_FD - 1)] = row
         return found

@@ -15,7 +15,6 @@ from typing import Any
 
 import z3
 
-from bpflife.model import state as s
 from bpflife.model.concrete import Scope
 from bpflife.model.rules import Rule
 from bpflife.model.state import Family, View
@@ -150,8 +149,8 @@ class BoundedView(View):
         return Term(self.backend, sort, payload)
 
     def _now(self, family: Family, row: Row) -> Any:
-        if family == s.PROC_OF:
-            return self.backend.literal(family.range, self.layout.scope.table[row[0] - 1])
+        if family.rigid:
+            return self.backend.literal(family.range, self.layout.scope.fixed(family, row[0]))
         cell = (family.name, row)
         return self.updates.get(cell, self.cells[cell])
 
@@ -221,14 +220,24 @@ class BoundedView(View):
         ]
 
     def lowest(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
+        chosen, fits = self._lowest(sort, pred, kind)
+        self.guards.append(self.backend.disj(fits))
+        return chosen
+
+    def find(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
+        return self._lowest(sort, pred, kind)[0]
+
+    def _lowest(
+        self, sort: Sort, pred: Callable[[Value], Value], kind: str
+    ) -> tuple[Value, list[Any]]:
+        """The lowest entity that fits, else none; and of each whether it does."""
         chosen = self.backend.literal(sort, 0)
         fits = []
         for x in reversed(self._domain(sort, kind)):
             fit = lift(self.backend, BOOL, pred(x))
             fits.append(fit)
             chosen = self.backend.choose(fit, x.payload, chosen)
-        self.guards.append(self.backend.disj(fits))
-        return self.value(sort, chosen)
+        return self.value(sort, chosen), fits
 
     def all(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
         each = [lift(self.backend, BOOL, pred(x)) for x in self._domain(sort, kind)]

@@ -22,6 +22,7 @@ from bpflife.model.values import (
     LIFE,
     NONE,
     OBJ,
+    PATH,
     PROC,
     RUN,
     TASK,
@@ -67,15 +68,18 @@ def _general(system: System) -> list[Invariant]:
         Invariant("a dying object is somewhere in its release path", (OBJ,), _at),
         Invariant("a grace period waits for running CPUs only", (OBJ, CPU), _gp),
     ]
-    found += [_always_full(f) for f in (s.FILE_OBJ, s.INODE_OBJ)]
+    full, selves = (s.FILE_OBJ, s.INODE_OBJ, s.ROOT), (system.dir, s.SENT, s.FLUSH, s.MOUNTED)
+    found += [_always_full(f) for f in full if f in system.families]
     found += [_owner_phase(f) for f in _owned(system)]
-    found += [_own_slot(f) for f in (system.dir, s.SENT, s.FLUSH) if f in system.families]
+    found += [_own_slot(f) for f in selves if f in system.families]
     if s.VMA in system.families:
         found += [_only_alive("mapping", s.VMA), _child()]
     if s.WRITES in system.families:
         found.append(_writer())
     if s.USED_ASLEEP in system.families:
         found.append(_asleep())
+    if s.INST in system.families:
+        found += [_only_alive("mount namespace", s.NS), _named()]
     if s.PEER in system.families:
         found += _sockets()
     found += [points_at(system, f) for f in (s.PSOCK, s.SOCK) if f in system.families]
@@ -105,8 +109,8 @@ def _only_alive(what: str, family: Family) -> Invariant:
     """A process that does not live (or is not about to) has no descriptor, no mapping."""
     there = (RUN.running, RUN.exiting, RUN.starting)
 
-    def body(k: View, p: Value, n: Value) -> Value:
-        return Or(one_of(k.get(s.RUN_OF, p), there), eq(k.get(family, p, n), NONE))
+    def body(k: View, p: Value, *n: Value) -> Value:
+        return Or(one_of(k.get(s.RUN_OF, p), there), eq(k.get(family, p, *n), NONE))
 
     return Invariant(f"a process that is not alive has no {what}", family.args, body)
 
@@ -120,6 +124,18 @@ def _child() -> Invariant:
         return Or(eq(child, NONE), mine)
 
     return Invariant("a child in the making is of one task", (TASK,), body)
+
+
+def _named() -> Invariant:
+    """A name that leads somewhere is one of an instance that is there, or of the first."""
+
+    def body(k: View, path: Value) -> Value:
+        i = k.get(s.INST, path)
+        there = one_of(k.get(s.LIFE_OF, i), (LIFE.live, LIFE.dying))
+        right = Or(eq(i, NONE), And(k.kind(i, "bpffs"), there))
+        return Or(eq(k.get(s.PIN, path), NONE), right)
+
+    return Invariant("a pin is in an instance that is there", (PATH,), body)
 
 
 def _writer() -> Invariant:

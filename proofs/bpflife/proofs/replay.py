@@ -39,7 +39,7 @@ def replay(system: System, prop: Property, api: str, sizes: dict[str, int], foun
     world.scope = make_scope(system, sizes)
     for name in PROCESSES[: sizes["processes"]]:
         world.process(name)
-    world.paths = [f"pin{n + 1}" for n in range(sizes["pins"])]
+    world.paths = [(0, f"pin{n + 1}") for n in range(sizes["pins"])]
     player.states = [world.state()]
     steps: list[Step] = []
     violation = None

@@ -29,6 +29,7 @@ PLURALS = {  # kind -> how a scope calls several of them; what a scope does not 
     "file": "files", "map": "maps", "prog": "programs", "socket": "sockets",
     "message": "messages", "btf": "BTFs", "inode": "inodes", "perf_event": "perf events",
     "psock": "psocks",
+    "bpffs": "instances", "mnt": "mounts", "mntns": "mount namespaces",
 }  # fmt: skip
 Fired = tuple[Rule, dict[str, int]]
 
@@ -44,8 +45,10 @@ def make_scope(system: System, sizes: dict[str, int]) -> Scope:
         PROC: sizes["processes"], FD: sizes["descriptors"], PATH: sizes["pins"],
         CPU: sizes["CPUs"], IDX: max(1, sizes["maps"]),
     }  # fmt: skip
-    processes = range(1, sizes["processes"] + 1)
-    return Scope(domains, kinds, [p for p in processes for _ in range(sizes.get("threads", 1))])
+    tasks = [p for p in range(1, sizes["processes"] + 1) for _ in range(sizes.get("threads", 1))]
+    instances = [0, *(i for i, kind in enumerate(kinds, 1) if kind == "bpffs")]
+    inside = {path: instances[(path - 1) % len(instances)] for path in range(1, domains[PATH] + 1)}
+    return Scope(domains, kinds, tasks, inside)
 
 
 @dataclass

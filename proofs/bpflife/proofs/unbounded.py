@@ -35,6 +35,7 @@ from bpflife.model.values import (
     OBJ,
     PROC,
     TASK,
+    And,
     MisuseError,
     Sort,
     Term,
@@ -148,6 +149,7 @@ class UnboundedView(View):
         self.ranged: dict[int, tuple[Any, int]] = {}
         self.tasks: dict[int, tuple[Any, Any]] = {}
         self.quantified: list[Quantified] = []
+        self.found: dict[int, tuple[Any, Any]] = {}  # question of `find` -> who was found
         self.present: dict[int, Any] = {}  # terms known not to be none (kept: ids are reused)
         self.read_families: set[str] = set()
         self.muted = 0
@@ -302,6 +304,21 @@ class UnboundedView(View):
             self.when(self.kind(chosen, *kind.split("|")))
         self.when(pred(chosen))
         return chosen
+
+    def find(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
+        """The same question has the same answer; what it reads of who is found is not noted."""
+        hole = self.theory.constant(sort, f"{sort.name} sought")
+        with self.muting(hole):
+            x = self.term(sort, hole)
+            fits = And(self.kind(x, *kind.split("|")), pred(x)) if kind else pred(x)
+        asked = lift(self.theory.backend, BOOL, fits)
+        if asked.get_id() not in self.found:
+            found, nobody = self.theory.fresh(sort, "found"), self.theory.fresh(BOOL, "nobody")
+            self.note(sort, found)
+            self.quantified.append(Quantified(nobody, sort, hole, z3.Not(asked), found))
+            self.guards.append(z3.Implies(nobody, found == self.theory.backend.none[sort]))
+            self.found[asked.get_id()] = (asked, found)
+        return self.term(sort, self.found[asked.get_id()][1])
 
     def all(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
         hole = self.theory.fresh(sort, "hole")

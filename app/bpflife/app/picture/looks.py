@@ -37,7 +37,7 @@ class Family:
 
 LANES: Final = (
     *("process", "call", "descriptor", "file", "socket", "map", "object", "link", "btf"),
-    *("inode", "anchor", "cpu"),
+    *("inode", "anchor", "bpffs", "mount", "cpu"),
 )
 
 LOOKS: Final = {
@@ -60,6 +60,11 @@ LOOKS: Final = {
     "inode": Look(
         "inode", "inode", "page", "amber", "file in bpffs", "files in bpffs", counted=True
     ),
+    "bpffs": Look("bpffs", "bpffs", "drum", "amber", "bpffs", "instances of bpffs", counted=True),
+    "mnt": Look("mount", "mount", "pill", "slate", "mount", "mounts", counted=True),
+    "mntns": Look(
+        "mount", "mntns", "hexagon", "slate", "mount namespace", "mount namespaces", counted=True
+    ),
     "cpu": Look("cpu", "cpu", "square", "ink", "CPU", "CPUs", "idle"),
     "other": Look("object", "other", "round", "slate", "object", "objects", "there"),
 }
@@ -81,6 +86,14 @@ FAMILIES: Final = {
     "used": Family("uses", owner="program"),
     "pin": Family("pins", owner="pin"),
     "inode_obj": Family("pins", owner="inode"),
+    "root": Family("is a mount of", owner="mnt"),
+    "mounted": Family("is mounted", mark="mounted"),
+    "ns_of": Family("is seen in", owner="mnt"),
+    "cover": Family("is covered by", owner="mnt"),
+    "below": Family("covers", owner="mnt"),
+    "copy": Family("was copied as", owner="mnt"),
+    "ns": Family("is in", owner="process"),
+    "inst": Family("has the name", owner="bpffs"),
     "entry": Family("runs", owner="hook"),
     "effective": Family("runs", owner="hook"),
     "dir": Family("is kept by its directory", owner="hook", mark="has directory"),

@@ -273,6 +273,10 @@ def _changes(before: State, after: State) -> list[dict[str, Any]]:
 ENDS: Final = {  # rules of the kernel's own work, by the kind that they are about
     "file": "an open file is closed for good",
     "inode": "a file in bpffs goes away",
+    "bpffs": "an instance of bpffs goes away",
+    "mnt": "a mount goes away",
+    "mntns": "a mount namespace goes away",
+    "exit_mounts": "an exit leaves its mount namespace",
     "prog": "a program goes away",
     "map": "a map goes away",
     "link": "a link goes away",

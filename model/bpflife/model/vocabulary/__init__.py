@@ -8,6 +8,7 @@ from . import (
     access,
     hooks,
     maps,
+    mounts,
     objects,
     passing,
     pins,
@@ -37,4 +38,5 @@ MODULES = (
     maps,
     sockmaps,
     access,
+    mounts,
 )  # each registers its own

@@ -67,10 +67,10 @@ def _opened(f: Frame, file: str, reg: str, text: str, asked: bool) -> Step:
         k.set(s.FILE_OBJ, (new,), o)
         k.set(f.reg(reg), (e["me"],), NONE)
         f.count_user(k, o, 1)
-        if access:  # BTF is for reading only (btf_new_fd), programs are always opened for both
+        if access:  # BTF and directories are for reading only, programs are always opened for both
             mode = e["mode"] if params else s.MODE.read_write
             mode = If(k.kind(o, "map"), mode, s.MODE.read_write, s.MODE)
-            k.set(s.MODE_OF, (new,), If(k.kind(o, "btf"), s.MODE.read_only, mode))
+            k.set(s.MODE_OF, (new,), If(k.kind(o, "btf", "mnt"), s.MODE.read_only, mode))
 
     words = f"opens {{{file}}}: it takes over the reference"
     regs = {file: "full", reg: "empty"}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import NamedTuple
 
 from .. import state as s
 from ..state import Family, View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import FD, IDX, NONE, OBJ, PATH, Or, Value, eq, ne
+from ..values import FD, IDX, NONE, OBJ, Or, Value, eq, ne
+from .paths import lookup
 from .registry import OWN_SLOTS, step
 
 PINNABLE = ("map", "prog")
@@ -20,15 +22,27 @@ def kinds_of(f: Frame, arg: str) -> tuple[str, ...]:
     return PINNABLE if f.args[arg] in ("path", "fd") else (f.args[arg],)
 
 
-def leads_to(f: Frame, arg: str) -> tuple[Guard, tuple[Check, ...], tuple[Param, ...], Family]:
-    """How an argument leads to an object: the object, its checks, its parameter, its slot."""
+class Way(NamedTuple):
+    """How an argument leads to an object: the object, its checks, its parameters, its slot, and
+    when it is the argument that the caller means."""
+
+    object: Guard
+    checks: tuple[Check, ...]
+    params: tuple[Param, ...]
+    slot: Family
+    waits: Guard | None = None
+
+
+def leads_to(f: Frame, arg: str) -> Way:
+    """How an argument leads to an object."""
     sort = f.args.get(arg)
     if sort is None:
         raise StepError(f"`{arg}` is not an argument of this operation")
     if sort == "path":
-        missing = Check("ENOENT", lambda k, e: ne(k.get(s.PIN, e[arg]), NONE))
         found: Guard = lambda k, e: k.get(s.INODE_OBJ, k.get(s.PIN, e[arg]))  # noqa: E731
-        return found, (missing,), (Param(arg, PATH),), s.PIN
+        waits, checks, params = lookup(f, arg, "ENOENT")
+        checks.append(Check("ENOENT", lambda k, e: ne(k.get(s.PIN, e[arg]), NONE)))
+        return Way(found, tuple(checks), tuple(params), s.PIN, waits)
     closed = "EINVAL" if sort == "fd" else "EBADF"  # bpf_fd_probe_obj tries kinds in turn
     is_open = Check(closed, lambda k, e: ne(f.file_of(k, e, arg), NONE))
 
@@ -40,7 +54,7 @@ def leads_to(f: Frame, arg: str) -> tuple[Guard, tuple[Check, ...], tuple[Param,
     if sort == "prog" and f.program_type >= 0:
         wanted = f.program_type
         right.append(Check("EINVAL", lambda k, e: eq(k.get(f.ptype, behind(k, e)), wanted)))
-    return behind, (is_open, *right), (Param(arg, FD),), s.FD_SLOT
+    return Way(behind, (is_open, *right), (Param(arg, FD),), s.FD_SLOT)
 
 
 @step("get {reg} from {arg}")
@@ -50,17 +64,17 @@ def _get(f: Frame, reg: str, arg: str) -> Step:
     (bpf_map_get, bpf_prog_get, bpf_obj_get_user)"""
     if arg == "entry":
         return _get_entry(f, reg)
-    behind, checks, params, _ = leads_to(f, arg)
+    way = leads_to(f, arg)
 
     def effect(k: View, e: Env) -> None:
-        o = behind(k, e)
+        o = way.object(k, e)
         k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"get {reg} finds the local empty")
         k.inc(o)
         k.set(f.reg(reg), (e["me"],), o)
 
     words = f"takes a reference on {{{reg}}}: refcnt +1"
     text, regs = f"get {reg} from {arg}", {reg: "full"}
-    return Step(text, words, effect, params, None, checks, regs, kinds_of(f, arg))
+    return Step(text, words, effect, way.params, way.waits, way.checks, regs, kinds_of(f, arg))
 
 
 @step("get {reg} from {arg} of any type")
@@ -123,9 +137,10 @@ def _copy(f: Frame, reg: str, arg: str) -> Step:
     if arg == "entry":
         checks: tuple[Check, ...] = ()
         params: tuple[Param, ...] = ()
+        waits: Guard | None = None
         source: Guard = lambda k, e: k.get(f.entry, f.target(k, e))  # noqa: E731
     else:
-        source, checks, params, _ = leads_to(f, arg)
+        source, checks, params, _, waits = leads_to(f, arg)
 
     def effect(k: View, e: Env) -> None:
         k.set(f.reg(reg), (e["me"],), source(k, e))
@@ -133,7 +148,7 @@ def _copy(f: Frame, reg: str, arg: str) -> Step:
     words = f"copies the pointer to {{{reg}}} without taking a reference"
     regs = {reg: "maybe" if arg == "entry" else "full"}
     kinds = ("prog",) if arg == "entry" else kinds_of(f, arg)
-    return Step(f"copy {reg} from {arg}", words, effect, params, None, checks, regs, kinds)
+    return Step(f"copy {reg} from {arg}", words, effect, params, waits, checks, regs, kinds)
 
 
 @step("take {reg} from {arg}")
@@ -143,8 +158,9 @@ def _take(f: Frame, reg: str, arg: str) -> Step:
     EBADF, ENOENT: nothing there. (close_fd, simple_unlink, cgroup rmdir)"""
     if arg == "dir":
         return _take_dir(f, reg)
+    waits: Guard | None = None
     if f.args.get(arg) == "path":
-        _, checks, params, slot = leads_to(f, arg)
+        _, checks, params, slot, waits = leads_to(f, arg)
         place: Callable[[View, Env], tuple[Value, ...]] = lambda k, e: (e[arg],)  # noqa: E731
     else:
         checks = (Check("EBADF", lambda k, e: ne(f.file_of(k, e, arg), NONE)),)
@@ -159,7 +175,7 @@ def _take(f: Frame, reg: str, arg: str) -> Step:
 
     words = f"takes {{{reg}}} out of its place; the call holds its reference now"
     text, kinds = f"take {reg} from {arg}", slot.targets
-    return Step(text, words, effect, params, None, checks, {reg: "full"}, kinds)
+    return Step(text, words, effect, params, waits, checks, {reg: "full"}, kinds)
 
 
 def _take_dir(f: Frame, reg: str) -> Step:
@@ -247,10 +263,11 @@ def _put_own(f: Frame, word: str, slot: Family) -> Step:
     return Step(f"put {word}", words, one, (Param("i", IDX),), loop=True, done=done)
 
 
-ALWAYS_FULL = ("object", "pinned")  # nothing else may be missing when its owner dies
+ALWAYS_FULL = ("object", "pinned", "root")  # nothing else may be missing when its owner dies
 OWN_WORDS = {
     "object": "the open file is closed for good: what it held loses a reference",
     "pinned": "the file in bpffs has no name any more: what it held loses a reference",
+    "root": "the mount is used by nobody any more: its instance loses a reference",
     "used": "the dead program gives back a map that it used: refcnt -1",
     "elems": "the dead map gives back what an element held: refcnt -1",
     "cargo": "lets go of the open file that it carried, if it still does",

@@ -19,6 +19,7 @@ Maker = Callable[..., Step]
 OWN_SLOTS: dict[str, Family] = {  # `put object`: a slot of the dying object, not a register
     "object": s.FILE_OBJ,
     "pinned": s.INODE_OBJ,
+    "root": s.ROOT,
     "used": s.USED,
     "elems": s.ELEM,
     "cargo": s.CARGO,

@@ -44,7 +44,7 @@ def _get(f: Frame, reg: str, arg: str) -> Step:
     """A counted reference to the program behind a descriptor, of the type that this hook of a
     sockmap takes. EBADF: closed; EINVAL: no program, or another type.
     (bpf_prog_get_type, attach_type_to_prog_type: kernel/bpf/syscall.c)"""
-    behind, checks, params, _ = leads_to(f, arg)
+    behind, checks, params, *_ = leads_to(f, arg)
     skb, msg = (f.ptype.range.names.index(name) for name in PROGRAMS)
 
     def right(k: View, e: Env) -> Value:

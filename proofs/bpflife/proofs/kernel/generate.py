@@ -19,13 +19,14 @@ from bpflife.model import state as s
 from bpflife.model.catalogue import system_for
 from bpflife.model.choices import errno_of
 from bpflife.model.documents import InputError, Scenario, Step, Trace
-from bpflife.model.language import Arg, StepSpec
+from bpflife.model.language import Arg, StepSpec, is_relative
 from bpflife.model.simulator import Player
 from bpflife.model.system import PARTS, linux
 from bpflife.model.values import RUN
 
 PROCESSES = ("loader", "admin", "other")
 PATHS = ("one", "two")
+POINTS = ("m1", "m2")
 HOOKS = ("web", "db")
 KEYS = (0, 1, 2)
 SHARES = (0.2, 0.5, 1.0)  # of the kinds of steps, in a scenario
@@ -176,13 +177,20 @@ class _Values:
         ]  # fmt: skip
         theirs = [n for n in self._labels(str(self.args.get("process"))) if n[:1] != "@"]
         table: dict[str, list[Any]] = {
-            "number": fds, "path": list(PATHS), "target": list(HOOKS), "process": world.procs,
+            "number": fds, "path": self._paths(), "point": list(POINTS),
+            "target": list(HOOKS), "process": world.procs,
             "cpu": ["cpu0", "cpu1"], "flag": [True, False], "key": list(KEYS),
             "theirs": theirs, "mapping": [n[1:] for n in own if n[:1] == "@"],
             "object": objects, "child": [f"child{self.number}"],
             "type": list(arg.words), "word": list(arg.words),
         }  # fmt: skip
         return table[arg.kind] or ["none"]
+
+    def _paths(self) -> list[str]:
+        """Names in the first bpffs, at the mount points that there are, or in a directory."""
+        points = [p for p in POINTS if self.player.world.known_point(p)]
+        places = ["", *(f"{p}/" for p in points)] if not is_relative(self.spec) else [""]
+        return [f"{place}{name}" for place in places for name in PATHS]
 
     def _labels(self, process: str) -> list[str]:
         return [label for owner, label in self.player.world.fds if owner == process]

@@ -15,17 +15,27 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bpflife.model.documents import Settled, Step
-from bpflife.model.language import BPFFS, MAX_KEY, Arg, Language, StepSpec, bind
+from bpflife.model.language import (
+    MAX_KEY,
+    Arg,
+    Language,
+    StepSpec,
+    bind,
+    is_relative,
+    short_path,
+)
 from bpflife.model.state import MAP_TYPE
 from bpflife.model.system import System
+from bpflife.model.world import DIRECTORY
 
 from .actors import Actor, Reply
 from .commands import COMMANDS
-from .refs import Snapshot
+from .refs import FileRefs, Snapshot
 from .world import World
 
 NAME_LENGTH = 15  # BPF_OBJ_NAME_LEN - 1
 CLOSED = -1  # what a descriptor variable holds when the call that should have set it failed
+ROOT_DIRECTORY = ("other", 1)  # of a bpffs: simple_fill_super numbers it 1
 ELEMENTS = MAX_KEY + 1  # of every map, so that inner maps fit
 
 
@@ -71,7 +81,7 @@ class KernelSide:
         renamed = fixed.pop("with", {})
         arguments = fixed
         for arg in spec.args:
-            arguments |= self._argument(arg, step, renamed)
+            arguments |= self._argument(arg, step, renamed, spec)
         takes = inspect.signature(COMMANDS[command]).parameters
         if "name" not in takes:  # only maps and programs have a name in the kernel
             arguments.pop("name", None)
@@ -79,7 +89,15 @@ class KernelSide:
         self._remember(spec, step, reply)
         return reply.errno
 
-    def _argument(self, arg: Arg, step: Step, renamed: dict[str, str]) -> dict[str, Any]:
+    def _path(self, text: str, spec: StepSpec) -> str:
+        """A path of a scenario in the world."""
+        if is_relative(spec):
+            return text
+        return self.world.mount_path(text) if "/" in text else self.world.pin_path(text)
+
+    def _argument(
+        self, arg: Arg, step: Step, renamed: dict[str, str], spec: StepSpec
+    ) -> dict[str, Any]:
         """One argument of a step as the runner's command takes it."""
         value = step.args.get(arg.name)
         by = step.by or ""
@@ -98,8 +116,9 @@ class KernelSide:
             several = value if isinstance(value, list) else [value]
             return {arg.name: [self.fds.get((by, n), CLOSED) for n in several]}
         if arg.kind == "path":
-            path = self.world.pin_path(str(value).removeprefix(BPFFS))
-            return {renamed.get(arg.name, arg.name): path}
+            return {renamed.get(arg.name, arg.name): self._path(short_path(str(value)), spec)}
+        if arg.kind == "point":
+            return {renamed.get(arg.name, arg.name): self.world.mount_path(str(value))}
         if arg.kind == "target":
             return {arg.name: self.world.cgroup_path(str(value))}
         if arg.kind == "process":
@@ -206,10 +225,7 @@ class KernelSide:
         for pid, name in pids.items():
             files = {**snapshot.files.get(pid, {}), **snapshot.others.get(pid, {})}
             if files:
-                fds[name] = {
-                    str(n): (f.kind, self._name(f.kind, f.object_id), f.refcnt)
-                    for n, f in sorted(files.items())
-                }
+                fds[name] = {str(n): (*self._behind(f), f.refcnt) for n, f in sorted(files.items())}
         return Settled(
             maps={self._name("map", i): tuple(refs) for i, refs in snapshot.maps.items()},
             progs={self._name("prog", i): refs for i, refs in snapshot.progs.items()},
@@ -220,6 +236,12 @@ class KernelSide:
                 **self._events(snapshot),
             },
         )
+
+    def _behind(self, file: FileRefs) -> tuple[str, str]:
+        """Kind and name of what a file leads to."""
+        if (file.kind, file.object_id) == ROOT_DIRECTORY:
+            return DIRECTORY
+        return file.kind, self._name(file.kind, file.object_id)
 
     def _name(self, kind: str, number: int) -> str:
         return self.names.get((kind, number), f"{kind} {number}")
