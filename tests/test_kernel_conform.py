@@ -31,9 +31,9 @@ def world() -> Iterator[World]:
 
 def test_random_scenarios_agree_and_reach_most_of_linux() -> None:
     seen: list[str] = []
-    report = conform(80, 300, ["cgroup_legacy"], length=40, jobs=2, progress=seen.append)
+    report = conform(200, 300, ["cgroup_legacy"], length=40, jobs=2, progress=seen.append)
     assert report.disagreements == []
-    assert (report.scenarios, report.steps) == (80, 3200)
+    assert (report.scenarios, report.steps) == (200, 8000)
     fired, rules = report.rules
     assert fired > 0.8 * rules, report.not_fired
     assert seen
