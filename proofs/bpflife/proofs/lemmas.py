@@ -305,9 +305,10 @@ def _at_place(system: System, graph: Graph, place: int, fact: Facts) -> list[Inv
 
         return Invariant(f"at {name}: {what}", (TASK,), body, place)
 
-    found = []
-    for family in registers(system, TASK):
-        state = fact.regs[mine[family.name]] if family.name in mine else "empty"
+    others = [f for f in registers(system, TASK) if f.name not in mine]
+    found = [here("the locals of other calls are empty", _all_empty(others))] if others else []
+    for family in [f for f in registers(system, TASK) if f.name in mine]:
+        state = fact.regs[mine[family.name]]
         if state == "empty":
             found.append(here(f"{family.name} empty", _is(family, True)))
             continue
@@ -378,6 +379,11 @@ def _of_kind(register: Family, kind: str) -> object:
 
 def _is(family: Family, empty: bool) -> object:
     return lambda k, t: eq(k.get(family, t), NONE) if empty else ne(k.get(family, t), NONE)
+
+
+def _all_empty(families: list[Family]) -> object:
+    """One lemma for all of them: no step of this call fills any, and there are many."""
+    return lambda k, t: And(*[eq(k.get(f, t), NONE) for f in families])
 
 
 def _is_kind(family: Family, kinds: tuple[str, ...]) -> object:
