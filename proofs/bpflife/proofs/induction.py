@@ -24,7 +24,7 @@ from bpflife.model.values import BOOL, CPU, ENTITIES, FD, IDX, OBJ, PATH, PROC, 
 
 from .lemmas import candidates
 from .scopes import Cancelled
-from .unbounded import Theory, UnboundedView
+from .unbounded import Entities, Theory, UnboundedView
 
 
 class Lemma:
@@ -68,19 +68,21 @@ def _asts(terms: Sequence[Any]) -> Any:
 
 @dataclass
 class Attempt:
-    """One rule, with the solver that knows its guards and instances of all lemmas."""
+    """One rule, and what it must not break."""
 
     rule: Rule
     view: UnboundedView
-    solver: Any
-    goals: dict[str, Any] = field(default_factory=dict)  # lemma name -> literal "it fails after"
-    known: list[str] = field(default_factory=list)  # lemmas that have an instance in the solver
-    passed: set[str] | None = None  # those that it rested on when it last held
+    goals: dict[str, Any] = field(default_factory=dict)  # lemma name -> "it fails afterwards"
+    places: set[int] = field(default_factory=set)  # of calls, that the goals speak of
+    rested: set[str] | None = None  # lemmas that it rested on when it last held
 
-    def forget(self, assertions: Any) -> None:
-        """A new solver with these assertions: what a check leaves in one is many times as much."""
-        self.solver = z3.SolverFor("QF_UFLIA")
-        self.solver.add(assertions)
+
+@dataclass
+class Question:
+    """A solver that knows a rule and instances of the lemmas in `known`."""
+
+    solver: Any
+    known: list[str]
 
 
 @dataclass
@@ -153,14 +155,21 @@ class Induction:
         }
 
     def assume(
-        self, solver: Any, view: UnboundedView, rule: Rule | None, places: set[int]
+        self,
+        solver: Any,
+        view: UnboundedView,
+        rule: Rule | None,
+        places: set[int],
+        at: Entities | None = None,
     ) -> list[str]:
-        """Assert instances of all lemmas, about the state before, at every entity that was read.
-        The names of the lemmas that have any: `assumed` of them switches them on.
+        """Assert instances of all lemmas, about the state before, at every entity that was read
+        (or that is in `at`). The names of the lemmas that have any: `assumed` of them switches
+        them on.
 
         A lemma about tasks at one place of a call is only instantiated where that place matters:
         the place from which the rule starts, and the places that the goals speak of.
         """
+        at = at or view.reads
         if rule and rule.edges and rule.mode == "micro":
             places = {*places, rule.edges[0].source}
         known = []
@@ -168,13 +177,14 @@ class Induction:
             place = lemma.invariant.place
             if place is not None and place not in places:
                 continue
-            rows = [list(view.reads[sort].values()) for sort in lemma.invariant.sorts]
+            rows = [list(at[sort].values()) for sort in lemma.invariant.sorts]
             for row in itertools.product(*rows):
                 lemma.assert_at(solver, row)
             known.append(name)
         return known
 
-    def _attempt(self, rule: Rule) -> Attempt:
+    def attempt(self, rule: Rule) -> Attempt:
+        """The rule, and the lemmas that it could break."""
         view = self._run(rule)
         touched = set(view.updates) | set(view.deltas)
         relevant = [
@@ -182,26 +192,29 @@ class Induction:
             for n, lemma in self.lemmas.items()
             if lemma.reads & touched and not self._elsewhere(lemma, rule, touched)
         ]
-        if not relevant:
-            return Attempt(rule, view, None)
         goal = self._goal_terms(view)
-        bodies = {}
+        attempt = Attempt(rule, view)
         for name in relevant:
             c = self.lemmas[name].invariant
-            bodies[name] = lift(
-                self.theory.backend, BOOL, c.body(view, *[goal[x] for x in c.sorts])
-            )
+            body = c.body(view, *[goal[x] for x in c.sorts])
+            attempt.goals[name] = z3.Not(lift(self.theory.backend, BOOL, body))
+            if c.place is not None:
+                attempt.places.add(c.place)
+        self.obligations += len(relevant)
+        return attempt
+
+    def question(self, attempt: Attempt, wide: bool = True) -> Question:
+        """What is known before and during the rule. Most of what is read is only compared: what
+        is true of such an entity is, by congruence, said of the one that it is equal to. So
+        instances are first made only at entities that own a cell that was read (`wide` False),
+        which are a third as many. Leaving instances out can't prove more."""
+        view = attempt.view
+        at = view.reads if wide else view.applied
         solver = z3.SolverFor("QF_UFLIA")
         solver.add(*view.guards)
-        goals = {}
-        for name, body in bodies.items():
-            goals[name] = z3.Bool(f"fails {name}")
-            solver.add(goals[name] == z3.Not(body))
-        places = {p for n in relevant if (p := self.lemmas[n].invariant.place) is not None}
-        known = self.assume(solver, view, rule, places)
-        solver.add(*view.facts())
-        self.obligations += len(goals)
-        return Attempt(rule, view, solver, goals, known)
+        known = self.assume(solver, view, attempt.rule, attempt.places, at)
+        solver.add(*view.facts(at))
+        return Question(solver, known)
 
     def _elsewhere(self, lemma: Lemma, rule: Rule, touched: set[str]) -> bool:
         """The lemma speaks of tasks at a place to which this rule does not lead, and what it
@@ -219,13 +232,10 @@ class Induction:
         for number, rule in enumerate(self.rules):
             self._check_cancelled()
             self.say(f"induction: rule {number + 1} of {len(self.rules)}")
-            self.attempts.append(self._attempt(rule))
-        changed = True
-        while changed:
-            changed = False
-            for attempt in self.attempts:
-                self._check_cancelled()
-                changed |= self._weed(attempt)
+            self.attempts.append(self.attempt(rule))
+            self._weed(self.attempts[-1])
+        while sum(map(self._weed, self.attempts)):  # each of them, every time
+            pass
         kept = [n for n, alive in self.alive.items() if alive]
         return Proof(self.system, kept, dict(self.dropped), self.obligations)
 
@@ -236,15 +246,9 @@ class Induction:
         found = []
         for rule in self.rules:
             self._check_cancelled()
-            attempt = self._attempt(rule)
-            for name in attempt.goals:
-                if not self.alive[name]:
-                    continue
-                if (
-                    attempt.solver.check(*self.assumed(attempt.known), attempt.goals[name])
-                    != z3.unsat
-                ):
-                    found.append((rule.name, name))
+            attempt = self.attempt(rule)
+            broken, _ = self._broken(attempt, self._asked(attempt))
+            found += [(rule.name, name) for name in broken]
         return found
 
     def _check_cancelled(self) -> None:
@@ -253,46 +257,52 @@ class Induction:
 
     def _weed(self, attempt: Attempt) -> bool:
         """Drop every candidate that this rule can break; True if any was."""
-        if attempt.solver is None or self._still(attempt):
-            return False
-        assertions = attempt.solver.assertions()
-        changed = self._dropped_some(attempt)
-        attempt.forget(assertions)
-        return changed
-
-    def _dropped_some(self, attempt: Attempt) -> bool:
+        self._check_cancelled()
         changed = False
-        while True:
-            open_goals = {n: g for n, g in attempt.goals.items() if self.alive[n]}
-            if not open_goals:
-                return changed
-            assumed = self.assumed(attempt.known)
-            some = z3.FreshConst(z3.BoolSort(), "some")
-            attempt.solver.add(z3.Implies(some, z3.Or(*open_goals.values())))
-            answer = attempt.solver.check(*assumed, some)
-            if answer == z3.unsat:
-                core = {literal.get_id() for literal in attempt.solver.unsat_core()}
-                attempt.passed = {
-                    n for n in attempt.known if self.lemmas[n].literal.get_id() in core
-                }
-                return changed
-            if answer == z3.unknown:
-                failed = list(open_goals)
-            else:
-                model = attempt.solver.model()
-                failed = [
-                    n
-                    for n, g in open_goals.items()
-                    if z3.is_true(model.eval(g, model_completion=True))
-                ]
-            for name in failed:
+        while attempt.rested is None or not all(self.alive[n] for n in attempt.rested):
+            broken, attempt.rested = self._broken(attempt, self._asked(attempt))
+            for name in broken:
                 self.alive[name] = False
                 self.dropped.setdefault(name, attempt.rule.name)
                 changed = True
+        return changed
 
-    def _still(self, attempt: Attempt) -> bool:
-        """Nothing that the attempt rested on when it held has been dropped since."""
-        return attempt.passed is not None and all(self.alive[n] for n in attempt.passed)
+    def _asked(self, attempt: Attempt) -> list[str]:
+        return [n for n in attempt.goals if self.alive[n]]
+
+    def _broken(self, attempt: Attempt, asked: Sequence[str]) -> tuple[list[str], set[str]]:
+        """The lemmas that the rule can break although all that are left hold before it, and the
+        lemmas that the others of those asked about rest on."""
+        doubtful, rested = self._refuted(attempt, asked, wide=False)
+        if not doubtful:
+            return [], rested
+        broken, more = self._refuted(attempt, doubtful, wide=True)
+        return broken, rested | more
+
+    def _refuted(
+        self, attempt: Attempt, asked: Sequence[str], wide: bool
+    ) -> tuple[list[str], set[str]]:
+        """The same, with the instances that `wide` says."""
+        question = self.question(attempt, wide)
+        fails = {n: z3.Bool(f"fails {n}") for n in asked}
+        question.solver.add(*[literal == attempt.goals[n] for n, literal in fails.items()])
+        assumed = self.assumed(question.known)
+        found: list[str] = []
+        while fails:
+            some = z3.FreshConst(z3.BoolSort(), "some")
+            question.solver.add(z3.Implies(some, z3.Or(*fails.values())))
+            answer = question.solver.check(*assumed, some)
+            if answer == z3.unsat:
+                core = {literal.get_id() for literal in question.solver.unsat_core()}
+                literals = {n: self.lemmas[n].literal.get_id() for n in question.known}
+                return found, {n for n, literal in literals.items() if literal in core}
+            new = list(fails)
+            if answer == z3.sat:
+                model = question.solver.model()
+                new = [n for n, f in fails.items() if z3.is_true(model.eval(f, True))]
+            found += new
+            fails = {n: f for n, f in fails.items() if n not in new}
+        return found, set()
 
     # -- questions on top ----------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ A candidate is only a guess: `induction.py` keeps those that are inductive *for 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from bpflife.model import state as s
 from bpflife.model.graphs import IDLE, Facts, Graph, facts
@@ -37,6 +38,8 @@ from bpflife.model.values import (
     ne,
     one_of,
 )
+
+from .writes import written
 
 
 def candidates(system: System) -> list[Invariant]:
@@ -288,14 +291,28 @@ def _around_wait(graph: Graph) -> tuple[list[int], list[int]]:
 
 
 def _of_call(system: System, graph: Graph) -> list[Invariant]:
-    found = []
+    found, wrote = [], written(system, graph)
     for place, fact in facts(graph).items():
         if place != IDLE:
-            found += _at_place(system, graph, place, fact)
+            found += _at_place(system, graph, place, fact, Writes(wrote[place], wrote[IDLE]))
     return found
 
 
-def _at_place(system: System, graph: Graph, place: int, fact: Facts) -> list[Invariant]:
+@dataclass(frozen=True)
+class Writes:
+    """The families that a call may have written at a place, and those that it writes anywhere."""
+
+    before: frozenset[str]
+    ever: frozenset[str]
+
+    def later(self, family: Family) -> bool:
+        """Only now does the call fill it: it may rest on its being empty."""
+        return family.name in self.ever - self.before
+
+
+def _at_place(
+    system: System, graph: Graph, place: int, fact: Facts, wrote: Writes
+) -> list[Invariant]:
     name = graph.place_names[place - graph.base]
     mine = {f.name: r for r, f in graph.frame.registers.items()}
 
@@ -316,13 +333,15 @@ def _at_place(system: System, graph: Graph, place: int, fact: Facts) -> list[Inv
         kinds = fact.kinds.get(mine[family.name], ())
         if kinds:
             found.append(here(f"{family.name} is {' or '.join(kinds)}", _is_kind(family, kinds)))
-    found += [here(what, holds) for what, holds in _made(system, graph, fact)]
+    found += [here(what, holds) for what, holds in _made(system, graph, fact, wrote)]
     for r, kind in fact.behind.items():
         if kind in system.kinds:
             what = f"{graph.frame.registers[r].name} is of a {kind}"
             found.append(here(what, _of_kind(graph.frame.registers[r], kind)))
     if s.CHILD in system.families:
-        found += [here("no child", _is(s.CHILD, True)), here("a child", _is(s.CHILD, False))]
+        found.append(here("no child", _is(s.CHILD, True)))
+        if s.CHILD.name in wrote.before:
+            found.append(here("a child", _is(s.CHILD, False)))
     if not fact.target:
         found.append(here("no target", _is(s.TARGET, True)))
         return found
@@ -340,7 +359,7 @@ def _at_place(system: System, graph: Graph, place: int, fact: Facts) -> list[Inv
     return found
 
 
-def _made(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]:
+def _made(system: System, graph: Graph, fact: Facts, wrote: Writes) -> list[tuple[str, object]]:
     """About objects that this call has made: they are its own, differ, and hold nothing yet."""
     found: list[tuple[str, object]] = []
     mine = sorted(fact.made)
@@ -348,9 +367,9 @@ def _made(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]
         register, kind = graph.frame.registers[r], fact.kinds[r][0]
         found.append((f"{register.name} is its own", _by(register)))
         for family in _owned(system, kind):
-            if len(family.args) == 1:
+            if len(family.args) == 1 and wrote.later(family):
                 found.append((f"{family.name} of {register.name} empty", _empty(family, register)))
-        if kind == "map" and s.MTYPE in system.families:
+        if kind == "map" and wrote.later(s.MTYPE):
             found.append((f"{register.name} has no type yet", _typeless(register)))
         for other in mine[mine.index(r) + 1 :]:
             found.append((f"{r} is not {other}", _differ(register, graph.frame.registers[other])))

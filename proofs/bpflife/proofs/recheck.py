@@ -14,7 +14,9 @@ def smtlib(induction: Induction, attempt: Attempt, lemma: str) -> str:
     """The question "can this rule lead from the lemmas to a state without this one?" as text.
     "unsat" is the proof."""
     solver = z3.Solver()
-    solver.add(attempt.solver.assertions(), *induction.assumed(attempt.known), attempt.goals[lemma])
+    question = induction.question(attempt)
+    solver.add(question.solver.assertions(), *induction.assumed(question.known))
+    solver.add(attempt.goals[lemma])
     return f"(set-logic ALL)\n{solver.to_smt2()}"
 
 

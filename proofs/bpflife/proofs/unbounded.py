@@ -131,11 +131,13 @@ class Theory:
 
 
 Update = tuple[Any, ...]
+Entities = dict[Sort, dict[int, Any]]  # terms by sort and Z3's id
 
 
 class UnboundedView(View):
     """A rule, an invariant or a property runs on this. Read off afterwards: `guards`, `needs`,
-    `reads` (entities by sort), `slots` (cells of counted families), `quantified`."""
+    `reads` (entities by sort), `applied` (those of them that own a cell that was read, or whose
+    kind was asked for), `slots` (cells of counted families), `quantified`."""
 
     def __init__(self, theory: Theory) -> None:
         self.theory = theory
@@ -144,7 +146,8 @@ class UnboundedView(View):
         self.needs: list[tuple[Any, str, int]] = []  # need, in words, guards before it
         self.updates: dict[str, list[Update]] = {}
         self.deltas: dict[str, list[tuple[Any, Any, int]]] = {}
-        self.reads: dict[Sort, dict[int, Any]] = {sort: {} for sort in ENTITIES}
+        self.reads: Entities = {sort: {} for sort in ENTITIES}
+        self.applied: Entities = {sort: {} for sort in ENTITIES}
         self.slots: dict[tuple[str, tuple[int, ...]], tuple[Family, tuple[Any, ...]]] = {}
         self.ranged: dict[int, tuple[Any, int]] = {}
         self.tasks: dict[int, tuple[Any, Any]] = {}
@@ -169,6 +172,12 @@ class UnboundedView(View):
         """Remember an entity that was read: hypotheses are instantiated there."""
         if not self.muted and sort in self.reads:
             self.reads[sort][payload.get_id()] = payload
+
+    def apply(self, sort: Sort, payload: Any) -> None:
+        """Remember an entity that a cell belongs to, or whose kind matters."""
+        self.note(sort, payload)
+        if not self.muted and sort in self.applied:
+            self.applied[sort][payload.get_id()] = payload
 
     def term(self, sort: Sort, payload: Any) -> Term:
         """A payload as a value of a sort."""
@@ -207,7 +216,7 @@ class UnboundedView(View):
 
     def _remember(self, family: Family, payloads: tuple[Any, ...], before: Any) -> None:
         for sort, p in zip(family.args, payloads, strict=True):
-            self.note(sort, p)
+            self.apply(sort, p)
         raw = self.theory.functions[family.name](*payloads)
         if family.range in self.reads:
             self.note(family.range, raw)
@@ -251,7 +260,7 @@ class UnboundedView(View):
 
     def _count(self, family: Family, o: Any, change: int, there: Sequence[Any]) -> None:
         """The ghost count follows the point update: generated here, never written by a rule."""
-        self.note(OBJ, o)
+        self.apply(OBJ, o)
         guard = z3.And(*there) if there else None
         self.deltas.setdefault(family.name, []).append((guard, o, change))
 
@@ -275,7 +284,7 @@ class UnboundedView(View):
     def kind(self, o: Value, *kinds: str) -> Value:
         if not isinstance(o, Term):
             return False
-        self.note(OBJ, o.payload)
+        self.apply(OBJ, o.payload)
         numbers = [self.kind_names.index(k) for k in kinds if k in self.kind_names]
         number = self.theory.kind(o.payload)
         right = z3.Or(*[number == n for n in numbers])
@@ -339,7 +348,7 @@ class UnboundedView(View):
 
     def holders(self, families: Sequence[Family], o: Value) -> Value:
         payload = lift(self.theory.backend, OBJ, o)
-        self.note(OBJ, payload)
+        self.apply(OBJ, payload)
         total = z3.IntVal(0)
         for family in families:
             self.read_families.add(family.name)
@@ -362,11 +371,13 @@ class UnboundedView(View):
 
     # -- facts ---------------------------------------------------------------------------------
 
-    def facts(self) -> list[Any]:
-        """What holds of every state: ghost counts of finite sets, ranges, quantified guards."""
+    def facts(self, at: Entities | None = None) -> list[Any]:
+        """What holds of every state: ghost counts of finite sets, ranges, quantified guards.
+        `at`: said of these entities only; without it, of all that were read."""
+        at = at or self.reads
         none = self.theory.backend.none[OBJ]
         found: list[Any] = []
-        objects = list(self.reads[OBJ].values())
+        objects = list(at[OBJ].values())
         for family in self.theory.system.tallied:
             for o in objects:
                 found.append(self.theory.cards[family.name](o) >= 0)
@@ -384,9 +395,9 @@ class UnboundedView(View):
             there = process != backend.none[PROC]
             found.append(z3.Implies(task != backend.none[TASK], there))
         for q in self.quantified:
-            held = [z3.substitute(q.body, (q.hole, x)) for x in self.reads[q.sort].values()]
             absent = self.theory.backend.none[q.sort]
-            for x, instance in zip(self.reads[q.sort].values(), held, strict=True):
+            for x in self.reads[q.sort].values():
+                instance = z3.substitute(q.body, (q.hole, x))
                 found.append(z3.Implies(z3.And(q.name, x != absent), instance))
             refuted = z3.Not(z3.substitute(q.body, (q.hole, q.skolem)))
             found.append(z3.Or(q.name, z3.And(refuted, q.skolem != absent)))

@@ -170,7 +170,7 @@ class KernelSide:
         kind, number = next(key for key, known in self.names.items() if known == name)
         options: dict[str, Any] = {}
         for arg in spec.args:
-            options |= self._argument(arg, step, {}) if arg.kind == "word" else {}
+            options |= self._argument(arg, step, {}, spec) if arg.kind == "word" else {}
         reply = actor.call("get_fd_by_id", kind=kind, id=number, **options)
         self._remember(spec, step, reply)
         return reply.errno
