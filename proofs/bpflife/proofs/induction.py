@@ -299,7 +299,7 @@ class Induction:
             new = list(fails)
             if answer == z3.sat:
                 model = question.solver.model()
-                new = [n for n, f in fails.items() if z3.is_true(model.eval(f, True))]
+                new = [n for n, f in fails.items() if z3.is_true(model.eval(f, True))] or new
             found += new
             fails = {n: f for n, f in fails.items() if n not in new}
         return found, set()
