@@ -174,7 +174,21 @@ def test_a_name_is_made_once() -> None:
     )
 
 
-@pytest.mark.parametrize("do", ["cgroup_join", "link_create", "token_create", "rmdir"])
+def test_the_first_network_namespace_is_not_opened() -> None:
+    refused(
+        "process: b is in the world's first network namespace, which is no object of the model",
+        Step(do="spawn", by="b"),
+        Step(do="open_net", by="a", process="b"),
+    )
+
+
+def test_nothing_is_done_to_the_loopback_device() -> None:
+    refused("target: no netdev `lo` was made before", Step(do="delete_device", by="a", target="lo"))
+
+
+@pytest.mark.parametrize(
+    "do", ["move_device", "cgroup_join", "link_create", "token_create", "rmdir"]
+)
 def test_what_is_not_in_the_language(do: str) -> None:
     assert do not in {spec.do for spec in specs(system_for(["cgroup_legacy"]))}
     refused(f"no step `{do}`", Step(do=do, by="a"))

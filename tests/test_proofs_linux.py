@@ -72,6 +72,9 @@ def test_every_rule_that_moves_a_reference_has_obligations() -> None:
         ("unshare_mounts.2", "refcnt of a bpffs = holders"),
         ("open_dir.1", "refcnt of a mnt = holders"),
         ("fork.1", "refcnt of a mntns = holders"),
+        ("fork.1", "refcnt of a netns = holders"),
+        ("open_net.1", "refcnt of a netns = holders"),
+        ("connect.2", "refcnt of a netns = holders"),  # of the other end
         ("prog_load_fd_array.2", "refcnt of a btf = holders"),
         ("bind_map.3", "sleepable_refcnt = used_asleep"),
     ],

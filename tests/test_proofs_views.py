@@ -35,9 +35,10 @@ SAMPLES = 4  # states per rule, half of them broken copies
 SCOPE = {
     **LARGER, "maps": 2, "files": 4, "descriptors": 3, "sockets": 2, "messages": 1, "BTFs": 1,
     "pins": 3, "inodes": 2, "psocks": 1,
-    "instances": 1, "mounts": 2, "mount namespaces": 1,
+    "instances": 1, "mounts": 2, "mount namespaces": 1, "network namespaces": 1,
+    "network devices": 2,
 }  # fmt: skip
-TRIES = 1500  # to make a rule fire that no walk reached
+TRIES = 4000  # to make a rule fire that no walk reached
 Sample = tuple[Rule, dict[str, int], Cells]
 
 

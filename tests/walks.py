@@ -105,8 +105,11 @@ class Walk:
             new[(family.name, me)] = 0
             if fact.regs[name] != "empty" and kinds:
                 new[(family.name, me)] = self._living(kinds, new)
-        for name, kind in fact.behind.items():
-            file = new[(graph.frame.registers[name].name, me)]
+        files = list(self.space.scope.domain(OBJ, "file"))
+        for name, kind in fact.behind.items():  # one file leads to one kind of object
+            file = self.rng.choice(files)
+            files.remove(file)
+            new[(graph.frame.registers[name].name, me)] = file
             new[(FILE_OBJ.name, file)] = self._living(kind, new)
         if fact.target:
             hook = self._living(fact.target, new)

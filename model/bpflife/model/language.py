@@ -100,7 +100,7 @@ def _arg(name: str, kind: str, system: System) -> Arg:
     if kind in ("maps", "fds"):
         of = "map" if kind == "maps" else "map|btf"
         return Arg(name, "maps", optional=kind == "maps", of=of)
-    if kind in system.targets and system.targets[kind].target.held_by == "directory":
+    if kind in system.dir.owners:
         return Arg(name, "target", of=kind)
     return Arg(name, "fd", of="" if kind == "fd" else kind)
 

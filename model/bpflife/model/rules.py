@@ -275,8 +275,8 @@ def world_rules(
         k.when(k.all(FD, lambda n: eq(k.get(s.FD_SLOT, p, n), NONE)))
         if "processes" in parts:
             k.when(k.all(IDX, lambda i: eq(k.get(s.VMA, p, i), NONE)))
-        if "bpffs" in parts:
-            k.when(eq(k.get(s.NS, p), NONE))
+        for family in (x for x in (s.NS, s.NET) if x.part in parts):
+            k.when(eq(k.get(family, p), NONE))
         k.set(s.RUN_OF, (p,), RUN.exited)
 
     def flush(k: View, e: Env) -> None:
@@ -353,6 +353,10 @@ def world_rules(
         "bpffs": [
             ("exit_mounts", (p,), exit_drop(s.NS), True, "kernel",
              "{p} leaves its mount namespace"),
+        ],
+        "net": [
+            ("exit_net", (p,), exit_drop(s.NET), True, "kernel",
+             "{p} leaves its network namespace"),
         ],
         "passing": [
             ("purge", (Param("m", OBJ, "message"),), purge, True, "kernel",

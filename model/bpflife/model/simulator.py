@@ -210,12 +210,13 @@ class Player:
         if arg.kind == "cpu":
             return self._cpu(value, at)
         if arg.kind == "process":
-            if value not in self.world.procs:
+            known = value in self.world.procs
+            if not known or not self.world.get(s.RUN_OF, self.world.process(value)):
                 raise InputError(f"{at}: {arg.name}: no process `{value}` has acted before")
             return self.world.process(value)
         n = self.world.object_named(value)
         kind = self.world.scope.kinds[n - 1] if n else ""
-        if kind not in self.system.targets or (arg.of and kind != arg.of):
+        if kind not in ((arg.of,) if arg.of else self.system.targets):
             what = (arg.of or "hook").replace("_", " ")
             raise InputError(f"{at}: {arg.name}: no {what} `{value}` was made before")
         return n

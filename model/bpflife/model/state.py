@@ -130,9 +130,9 @@ ELEM = Family(
     "elem", (OBJ, IDX), OBJ, counted=True, owners=("map",), part="maps",
     targets=("prog", "map", "file", "psock"),
 )  # fmt: skip
-VIA = Family(  # the map's open file that set an element of a perf event array: it goes with it
-    "via", (OBJ, IDX), OBJ, owners=("map",), targets=("file",), part="maps"
-)
+VIA = Family(  # it takes the element along: the file by which a perf event array got it, the
+    "via", (OBJ, IDX), OBJ, owners=("map",), targets=("file", "netns"), part="maps"
+)  # network namespace whose device a devmap redirects to
 PRESERVE = Family("preserve", (OBJ,), BOOL, owners=("map",), part="maps")  # so that it doesn't
 FLUSH = Family(  # the work item that empties a prog array holds the array until it has run
     "flush", (OBJ,), OBJ, counted=True, owners=("map",), targets=("map",), part="maps"
@@ -176,6 +176,12 @@ COVER = Family("cover", (OBJ,), OBJ, owners=("mnt",), targets=("mnt",), part="bp
 BELOW = Family("below", (OBJ,), OBJ, owners=("mnt",), targets=("mnt",), part="bpffs")
 COPY = Family("copy", (OBJ,), OBJ, owners=("mnt",), targets=("mnt",), part="bpffs")  # the last
 NS = Family("ns", (PROC,), OBJ, counted=True, targets=("mntns",), part="bpffs")  # none: the world's
+NET = Family("net", (PROC,), OBJ, counted=True, targets=("netns",), part="net")  # none: the world's
+SK_NET = Family(
+    "sk_net", (OBJ,), OBJ, counted=True, owners=("socket",), targets=("netns",), part="net"
+)
+ND_NET = Family("nd_net", (OBJ,), OBJ, owners=("netdev",), targets=("netns",), part="net")
+VETH = Family("veth_peer", (OBJ,), OBJ, owners=("netdev",), targets=("netdev",), part="net")
 RUNNING = Family("running", (CPU,), OBJ, targets=("prog",))
 GP_OBJ = Family("gp", (OBJ, CPU), BOOL)
 GP_CALL = Family("call_gp", (TASK, CPU), BOOL)
@@ -198,6 +204,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(SLEEPABLE, SLEEPERS, USED_ASLEEP),
     *(BTF_OF, *VERDICTS, PSOCK, SOCK),
     *(INST, POINT, ROOT, MOUNTED, NS_OF, COVER, BELOW, COPY, NS),
+    *(NET, SK_NET, ND_NET, VETH),
 )
 
 

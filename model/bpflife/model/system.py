@@ -39,6 +39,7 @@ PARTS = (
     "perf",
     "flavours",
     "sockmap",
+    "net",
 )  # of Linux: one file each in linux/
 KINDS = {
     "core": ("file", "map", "prog", "inode"),
@@ -47,11 +48,13 @@ KINDS = {
     "bpffs": ("bpffs", "mnt", "mntns"),
     "perf": ("perf_event",),
     "sockmap": ("psock",),
+    "net": ("netns", "netdev"),
 }
 BY_FILE = (  # kinds that an open file can be of
-    *("map", "prog", "socket", "btf", "mnt", "perf_event"),
+    *("map", "prog", "socket", "btf", "mnt", "perf_event", "netns"),
 )
-ARG_KINDS = ("fd", "path", "maps", "fds", "files", "map", "prog", "btf", "socket", "mnt")
+BY_NAME = ("netdev",)  # kinds of Linux that are there as long as they have a name
+ARG_KINDS = ("fd", "path", "maps", "fds", "files", "map", "prog", "btf", "socket", "mnt", "netns")
 WORLD_ARGS = (
     *("number", "process", "theirs", "child", "mapping", "key", "object", "flag", "listener"),
     "point",
@@ -121,6 +124,7 @@ class System:
     def _families(self) -> None:
         hooks = tuple(self.targets)
         by_dir = tuple(k for k, c in self.targets.items() if c.target.held_by == "directory")
+        by_dir = tuple(dict.fromkeys((*(k for k in BY_NAME if k in self.kinds), *by_dir)))
         by_file = tuple(k for k, c in self.targets.items() if c.target.held_by == "file")
         held = tuple(dict.fromkeys((*(k for k in BY_FILE if k in self.kinds), *by_file)))
         self.held_by_files = held
@@ -131,9 +135,8 @@ class System:
         fixed = [s.LIFE_OF, s.REFCNT, s.USERCNT, s.AT, s.RUN_OF, s.PC, s.PROC_OF, s.FD_SLOT]
         fixed += [s.FILE_OBJ, s.USED, s.PIN, s.INODE_OBJ, self.ptype, s.TARGET]
         hooked = [self.entry, s.RUNNING, s.GP_CALL, s.LOCK, s.LOCK_SELF]
-        if by_dir:
-            hooked.append(self.dir)
         self.families: list[Family] = [*fixed, s.GP_OBJ, *(hooked if hooks else [s.RUNNING])]
+        self.families += [self.dir] if by_dir else []
         self.families += [f for f in s.MORE if f.part in self.parts]
 
     def targets_of(self, family: Family) -> tuple[str, ...]:
@@ -221,8 +224,9 @@ class System:
                  base: int, origin: str, ptype: int) -> Graph:  # fmt: skip
         try:
             for arg, kind in args.items():
-                if kind not in (*ARG_KINDS, *WORLD_ARGS, *self.targets) and "|" not in kind:
-                    known = ", ".join((*ARG_KINDS, *self.targets))
+                there = (*ARG_KINDS, *dict.fromkeys((*self.dir.owners, *self.targets)))
+                if kind not in (*there, *WORLD_ARGS) and "|" not in kind:
+                    known = ", ".join(there)
                     raise StepError(f"args.{arg}: no kind `{kind}`; there are {known}")
             steps = self._present(steps)
             frame = self._frame(steps, args, own, ptype)

@@ -25,9 +25,9 @@ from .system import System
 from .values import CPU, FD, IDX, LIFE, OBJ, PATH, PROC, RUN, TASK, Sort
 
 UNNAMED = (  # kinds that scenarios have no names for
-    *("file", "psock", "inode", "message", "bpffs", "mnt", "mntns"),
+    *("file", "psock", "inode", "message", "bpffs", "mnt", "mntns", "netns"),
 )
-DIRECTORY = ("dir", "bpffs")  # what is behind an open directory: any instance looks the same
+ALIKE = {"mnt": ("dir", "bpffs"), "netns": ("namespace", "network")}  # behind a file: all look so
 FIRST_FD = 3  # 0, 1 and 2 are taken in every process
 CPUS = 2
 MAX_THREADS = 8
@@ -368,17 +368,23 @@ class World:
         fds = self._descriptors()
         hooks = {}
         for n in live:
-            if kinds[n] in self.system.targets and self._in_sight(n, fds):
+            if self._in_sight(n, kinds[n], fds):
                 prog = self.get(self.system.entry, n)
                 hooks[self.objects[n]] = [self.objects[prog]] if prog else []
         return Settled(maps=maps, progs=progs, btfs=btfs, fds=fds, hooks=hooks)
 
-    def _in_sight(self, n: int, fds: Mapping[str, Mapping[str, tuple[str, str, int]]]) -> bool:
-        """A hook has a name to ask for, or a descriptor leads to it: else no kernel says what is
-        attached to it."""
-        card = self.system.targets[self.scope.kinds[n - 1]]
+    def _in_sight(
+        self, n: int, kind: str, fds: Mapping[str, Mapping[str, tuple[str, str, int]]]
+    ) -> bool:
+        """A hook has a name to ask for (a device: in a network namespace that some process is in),
+        or a descriptor leads to it: else no kernel says what is attached to it."""
+        if kind == "netdev" and s.ND_NET in self.system.families:
+            alive = [p for p in self.scope.domain(PROC) if self.get(s.RUN_OF, p) == RUN.running]
+            return self.get(s.ND_NET, n) in [self.get(s.NET, p) for p in alive]
+        if kind in self.system.dir.owners:
+            return True
         behind = {name for files in fds.values() for _, name, _ in files.values()}
-        return card.target.held_by == "directory" or self.objects[n] in behind
+        return kind in self.system.targets and self.objects[n] in behind
 
     def _descriptors(self) -> dict[str, dict[str, tuple[str, str, int]]]:
         found: dict[str, dict[str, tuple[str, str, int]]] = {}
@@ -388,6 +394,6 @@ class World:
             process, number = int(str(key[1])), int(str(key[2]))
             o = self.get(s.FILE_OBJ, file)
             kind, name = self.scope.kinds[o - 1], self.objects[o]
-            row = (*(DIRECTORY if kind == "mnt" else (kind, name)), self.get(s.REFCNT, file))
+            row = (*ALIKE.get(kind, (kind, name)), self.get(s.REFCNT, file))
             found.setdefault(self.procs[process - 1], {})[str(number + FIRST_FD - 1)] = row
         return found

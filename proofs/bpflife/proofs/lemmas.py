@@ -83,6 +83,8 @@ def _general(system: System) -> list[Invariant]:
         found.append(_asleep())
     if s.INST in system.families:
         found += [_only_alive("mount namespace", s.NS), _named()]
+    if s.NET in system.families:
+        found.append(_only_alive("network namespace", s.NET))
     if s.PEER in system.families:
         found += _sockets()
     found += [points_at(system, f) for f in (s.PSOCK, s.SOCK) if f in system.families]

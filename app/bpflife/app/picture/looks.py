@@ -37,7 +37,7 @@ class Family:
 
 LANES: Final = (
     *("process", "call", "descriptor", "file", "socket", "map", "object", "link", "btf"),
-    *("inode", "anchor", "bpffs", "mount", "cpu"),
+    *("inode", "anchor", "bpffs", "mount", "network", "cpu"),
 )
 
 LOOKS: Final = {
@@ -65,6 +65,13 @@ LOOKS: Final = {
     "mntns": Look(
         "mount", "mntns", "hexagon", "slate", "mount namespace", "mount namespaces", counted=True
     ),
+    "netdev": Look(
+        "anchor", "netdev", "hexagon", "slate", "network device", "hooks", "there", counted=True
+    ),
+    "netns": Look(
+        *("network", "netns", "hexagon", "slate", "network namespace", "network namespaces"),
+        counted=True,
+    ),
     "cpu": Look("cpu", "cpu", "square", "ink", "CPU", "CPUs", "idle"),
     "other": Look("object", "other", "round", "slate", "object", "objects", "there"),
 }
@@ -74,7 +81,6 @@ SAME_LOOK: Final = {
     "target": "hook",
     "perf_event": "hook",
     "hook_target": "hook",
-    "netdev": "hook",
     "tracepoint": "hook",
     "cgroup_target": "cgroup",
     "path": "pin",
@@ -93,10 +99,14 @@ FAMILIES: Final = {
     "below": Family("covers", owner="mnt"),
     "copy": Family("was copied as", owner="mnt"),
     "ns": Family("is in", owner="process"),
+    "net": Family("is in", owner="process"),
+    "sk_net": Family("is of", owner="socket"),
+    "nd_net": Family("is in", owner="netdev"),
+    "veth_peer": Family("is connected to", owner="netdev"),
     "inst": Family("has the name", owner="bpffs"),
     "entry": Family("runs", owner="hook"),
     "effective": Family("runs", owner="hook"),
-    "dir": Family("is kept by its directory", owner="hook", mark="has directory"),
+    "dir": Family("is kept by its name", owner="hook", mark="has a name"),
     "running": Family("is inside", owner="cpu"),
     "link_prog": Family("holds", owner="link"),
     "elem": Family("has as element", owner="map"),

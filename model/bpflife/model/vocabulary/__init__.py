@@ -9,6 +9,7 @@ from . import (
     hooks,
     maps,
     mounts,
+    networks,
     objects,
     passing,
     pins,
@@ -39,4 +40,5 @@ MODULES = (
     sockmaps,
     access,
     mounts,
+    networks,
 )  # each registers its own

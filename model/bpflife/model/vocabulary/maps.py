@@ -192,7 +192,8 @@ def _fit(f: Frame) -> Step:
 @step("swap {key} of {file} <-> {reg}")
 def _swap(f: Frame, key: str, file: str, reg: str) -> Step:
     """The element and the local change places in one store. An element of a perf event array is of
-    the map's open file by which it was set, unless the map preserves it.
+    the map's open file by which it was set, unless the map preserves it; one of a devmap is of a
+    device, that is of the caller's network namespace.
     (bpf_fd_array_map_update_elem, bpf_event_entry_gen: kernel/bpf/arraymap.c)"""
     found = _map(f, file)
 
@@ -203,7 +204,11 @@ def _swap(f: Frame, key: str, file: str, reg: str) -> Step:
         k.set(f.reg(reg), (e["me"],), old)
         event = eq(k.get(s.MTYPE, m), MAP_TYPE.perf_event_array)
         own = And(event, Not(k.get(s.PRESERVE, m)))
-        k.set(s.VIA, (m, e[key]), If(own, k.get(f.reg(file), e["me"]), NONE, OBJ))
+        other: Value = NONE
+        if "net" in f.parts:  # of its own loopback device (dev_get_by_index: kernel/bpf/devmap.c)
+            mine = k.get(s.NET, k.get(s.PROC_OF, e["me"]))
+            other = If(eq(k.get(s.MTYPE, m), MAP_TYPE.devmap), mine, NONE, OBJ)
+        k.set(s.VIA, (m, e[key]), If(own, k.get(f.reg(file), e["me"]), other, OBJ))
 
     words = f"puts {{{reg}}} into the element; the local holds what was there before"
     text = f"swap {key} of {file} <-> {reg}"

@@ -6,6 +6,7 @@ from .. import state as s
 from ..state import View
 from ..steps import Env, Frame, Param, Step
 from ..values import BOOL, FD, LIFE, NONE, OBJ, And, If, eq, ne
+from .networks import join_net
 from .programs import may_sleep
 from .registry import step
 
@@ -15,6 +16,7 @@ def _create(f: Frame, reg: str, kind: str) -> Step:
     """A new object with refcnt 1; the local holds that reference.
     (map_create, bpf_prog_load: kernel/bpf/syscall.c)"""
     sleeps = kind == "prog" and "flavours" in f.parts
+    in_net = kind == "socket" and "net" in f.parts
 
     def effect(k: View, e: Env) -> None:
         o = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), kind)
@@ -29,6 +31,8 @@ def _create(f: Frame, reg: str, kind: str) -> Step:
                 k.set(s.SLEEPABLE, (o,), If(e["sleepable"], fine, s.SLEEP.no))
         if "processes" in f.parts:
             k.set(s.BY, (o,), e["me"])
+        if in_net:  # sock_net: of whoever makes it, for good (sk_alloc: net/core/sock.c)
+            join_net(k, o, k.get(s.NET, k.get(s.PROC_OF, e["me"])))
 
     params = [Param("type", f.ptype.range)] if kind == "prog" else []
     params += [Param("sleepable", BOOL)] if sleeps else []
@@ -70,7 +74,7 @@ def _opened(f: Frame, file: str, reg: str, text: str, asked: bool) -> Step:
         if access:  # BTF and directories are for reading only, programs are always opened for both
             mode = e["mode"] if params else s.MODE.read_write
             mode = If(k.kind(o, "map"), mode, s.MODE.read_write, s.MODE)
-            k.set(s.MODE_OF, (new,), If(k.kind(o, "btf", "mnt"), s.MODE.read_only, mode))
+            k.set(s.MODE_OF, (new,), If(k.kind(o, "btf", "mnt", "netns"), s.MODE.read_only, mode))
 
     words = f"opens {{{file}}}: it takes over the reference"
     regs = {file: "full", reg: "empty"}

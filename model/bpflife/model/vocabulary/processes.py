@@ -89,15 +89,15 @@ def _hold_theirs(f: Frame, file: str, fd: str, process: str) -> Step:
 
 @step("new process {child}")
 def _begin_child(f: Frame, child: str) -> Step:
-    """A new process that nobody can see yet, in its parent's mount namespace.
+    """A new process that nobody can see yet, in its parent's namespaces.
     (copy_process: kernel/fork.c, copy_namespaces: kernel/nsproxy.c)"""
 
     def effect(k: View, e: Env) -> None:
         k.when(eq(k.get(s.RUN_OF, e[child]), RUN.unborn))
-        if "bpffs" in f.parts:
-            ns = k.get(s.NS, k.get(s.PROC_OF, e["me"]))
+        for family in (x for x in (s.NS, s.NET) if x.part in f.parts):
+            ns = k.get(family, k.get(s.PROC_OF, e["me"]))
             k.inc(ns, unless=eq(ns, NONE))
-            k.set(s.NS, (e[child],), ns)
+            k.set(family, (e[child],), ns)
         k.set(s.RUN_OF, (e[child],), RUN.starting)
         k.set(s.CHILD, (e["me"],), e[child])
         k.set(s.MAKER, (e[child],), e["me"])

@@ -272,6 +272,7 @@ OWN_WORDS = {
     "elems": "the dead map gives back what an element held: refcnt -1",
     "cargo": "lets go of the open file that it carried, if it still does",
     "btf": "lets go of its type information, if it has any",
+    "net": "lets go of its network namespace, unless that is the world's first",
     "skb_verdict": "lets go of the program that ran on what it received, if any",
     "msg_parser": "lets go of the program that ran on what it sent, if any",
 }

@@ -24,6 +24,7 @@ OWN_SLOTS: dict[str, Family] = {  # `put object`: a slot of the dying object, no
     "elems": s.ELEM,
     "cargo": s.CARGO,
     "btf": s.BTF_OF,
+    "net": s.SK_NET,
     **{family.name: family for family in s.VERDICTS},
 }
 VOCABULARY: dict[str, tuple[re.Pattern[str], Maker, str]] = {}

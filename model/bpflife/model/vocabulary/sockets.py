@@ -11,6 +11,7 @@ from .. import state as s
 from ..state import SOCKET_STATE, SOCKET_TYPE, View
 from ..steps import Check, Env, Frame, Param, Step
 from ..values import LIFE, NONE, OBJ, And, If, Not, Or, Value, eq, ne, one_of
+from .networks import join_net
 from .passing import is_stream, nothing_in, socket_of, stands_in
 from .registry import step
 
@@ -80,13 +81,15 @@ def _listen(f: Frame, sock: str) -> Step:
 def _connect(f: Frame, sock: str, name: str) -> Step:
     """A new socket, the other end, stands in the queue of the listener of that name; it has the
     listener's address. One step, under the listener's lock. ECONNREFUSED: nobody of that name and
-    type listens; EISCONN: the socket is connected, or was; EINVAL: it listens itself.
+    type listens in the socket's network namespace; EISCONN: the socket is connected, or was;
+    EINVAL: it listens itself.
     (unix_stream_connect, unix_dgram_connect: net/unix/af_unix.c)"""
-    socket = socket_of(f, sock)
+    socket, nets = socket_of(f, sock), "net" in f.parts
 
     def found(k: View, e: Env) -> Value:
         there = And(k.live(e[name]), eq(k.get(s.SSTATE, e[name]), SOCKET_STATE.listening))
-        return And(there, is_stream(k, socket(k, e)))
+        near = eq(k.get(s.SK_NET, e[name]), k.get(s.SK_NET, socket(k, e))) if nets else True
+        return And(there, near, is_stream(k, socket(k, e)))
 
     def in_state(k: View, e: Env, *states: int) -> Value:
         return one_of(k.get(s.SSTATE, socket(k, e)), states)
@@ -108,6 +111,8 @@ def _connect(f: Frame, sock: str, name: str) -> Step:
         k.set(s.SSTATE, (end,), SOCKET_STATE.waiting)
         k.set(s.BOUND, (end,), True)
         k.set(s.PEER, (end,), mine)
+        if nets:
+            join_net(k, end, k.get(s.SK_NET, mine))
         k.set(s.PEER, (mine,), end)
         k.set(s.SSTATE, (mine,), SOCKET_STATE.connected)
 

@@ -6,7 +6,8 @@ import errno
 import json
 import os
 import socket
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from bpflife.proofs.kernel.commands import MESSAGE
@@ -30,8 +31,8 @@ class GoneError(Exception):
 class Reply:
     """A command's outcome: the kernel's errno by name (None: success), a descriptor, an id.
 
-    `value` is a descriptor but for `mmap`, `more` are a command's further ones. `log` is the
-    verifier's text when it refused a program.
+    `value` is a descriptor but for `mmap`, `more` are further ones, `named` numbers with
+    names. `log` is the verifier's text when it refused a program.
     """
 
     errno: str | None
@@ -39,6 +40,7 @@ class Reply:
     id: int | None
     log: str = ""
     more: tuple[int, ...] = ()
+    named: Mapping[str, int] = field(default_factory=dict)
 
 
 class Owner(Protocol):
@@ -137,7 +139,8 @@ class Actor:
         answer = json.loads(packet)
         if "fault" in answer:
             raise ValueError(f"{self._command}: {answer['fault']}")
-        reply = Reply(**answer | {"more": tuple(answer["more"])})
+        several = {"more": tuple(answer["more"]), "named": dict(answer["named"])}
+        reply = Reply(**answer | several)
         if reply.id is not None and self._command in _MAKES:
             self._owner.made[_MAKES[self._command]].add(reply.id)
         return reply, fds

@@ -3,7 +3,7 @@
 The commands are in commands_*.py, by topic. `serve` answers every request, a JSON object
 {"do": name, ...arguments}, with one of
   {"errno": name or null, "value": number or null, "id": object id or null, "log": text,
-   "more": [number ...]}
+   "more": [number ...], "named": [[name, number] ...]}
   {"fault": text}      the request itself was wrong: nothing was done
 A command runs as in a fresh process: its descriptors are the lowest free ones, and the kernel
 answers for those that are closed. What the commands open for themselves lies above `CONTROL`.
@@ -25,6 +25,7 @@ from bpflife.proofs.kernel import (
     bpf,
     commands_attach,
     commands_files,
+    commands_networks,
     commands_objects,
     commands_pins,
     commands_processes,
@@ -43,6 +44,7 @@ COMMANDS: Final[dict[str, Callable[..., Result]]] = {
         *commands_sockets.COMMANDS,
         *commands_pins.COMMANDS,
         *commands_attach.COMMANDS,
+        *commands_networks.COMMANDS,
         *commands_processes.COMMANDS,
     )
 }
@@ -77,8 +79,10 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, object], int | None]:
 
 
 def _packet(result: Result, errno: str | None = None, log: str = "") -> dict[str, object]:
-    value, id, more, _ = result
-    return {"errno": errno, "value": value, "id": id, "log": log, "more": more}
+    value, id, more, _, named = result
+    return {
+        "errno": errno, "value": value, "id": id, "log": log, "more": more, "named": named
+    }  # fmt: skip
 
 
 def main() -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
+from collections.abc import Iterator
 from typing import Final, NoReturn
 
 from bpflife.proofs.kernel import libc
@@ -19,10 +21,11 @@ def fork() -> Result:
     The owner gets its control socket. It is a child of the keeper, as all actors are.
     """
     keeper = os.getppid()
-    mine, theirs = (
-        libc.above(end.detach(), CONTROL + 1)
-        for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    )
+    with _in_network_of(keeper):  # a socket holds the one that it was made in
+        mine, theirs = (
+            libc.above(end.detach(), CONTROL + 1)
+            for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        )
     pid = libc.fork_sibling()
     if pid == 0:
         _be_child(mine, theirs, keeper)
@@ -62,6 +65,21 @@ def cgroup_join(target: str) -> Result:
 def exit(status: int = 0) -> Result:
     """End the process. No answer comes: the socket closes."""
     os._exit(status)
+
+
+@contextlib.contextmanager
+def _in_network_of(pid: int) -> Iterator[None]:
+    """In the network namespace of another process for a moment."""
+    theirs, mine = (
+        libc.above(os.open(f"/proc/{of}/ns/net", os.O_RDONLY), CONTROL + 1) for of in (pid, "self")
+    )
+    try:
+        libc.enter_network(theirs)
+        yield
+        libc.enter_network(mine)
+    finally:
+        os.close(theirs)
+        os.close(mine)
 
 
 def _be_child(mine: int, theirs: int, keeper: int) -> NoReturn:

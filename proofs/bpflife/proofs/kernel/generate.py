@@ -22,7 +22,7 @@ from bpflife.model.documents import InputError, Scenario, Step, Trace
 from bpflife.model.language import Arg, StepSpec, is_relative
 from bpflife.model.simulator import Player
 from bpflife.model.system import PARTS, linux
-from bpflife.model.values import RUN
+from bpflife.model.values import LIFE, RUN
 
 PROCESSES = ("loader", "admin", "other")
 PATHS = ("one", "two")
@@ -30,7 +30,7 @@ POINTS = ("m1", "m2")
 HOOKS = ("web", "db")
 KEYS = (0, 1, 2)
 SHARES = (0.2, 0.5, 1.0)  # of the kinds of steps, in a scenario
-RARE = ("exit", "kill", "exec", "cgroup_remove")  # else no scenario gets anywhere
+RARE = ("exit", "kill", "exec", "cgroup_remove", "delete_device")  # else no scenario gets anywhere
 DWELLING = 0.5  # the share of steps that are of the part of Linux which a scenario is about
 SUCCEEDING = 0.6  # the share of calls that are tried until they succeed
 RICH = 0.6  # the share of calls, of those that want nothing, by who has most
@@ -168,8 +168,9 @@ class _Values:
             files = [n for n in fitting.of(arg) if n not in fitting.of(SOCKET)] or fds
             return [self.rng.choice(files), self.rng.choices(files, k=self.rng.randint(1, 4))]
         if arg.kind == "name":
-            hook = arg.name == "target" and all(x.kind != "newfd" for x in self.spec.args)
-            return list(HOOKS) if hook else [f"{arg.name}{self.number}"]
+            makers = [c.target.made_by for c in self.player.system.targets.values()]
+            hook = self.spec.do in makers and not any(x.kind == "newfd" for x in self.spec.args)
+            return list(HOOKS) if hook and arg.name == "target" else [f"{arg.name}{self.number}"]
         world = self.player.world
         objects = [
             n for i, n in world.objects.items()
@@ -178,7 +179,7 @@ class _Values:
         theirs = [n for n in self._labels(str(self.args.get("process"))) if n[:1] != "@"]
         table: dict[str, list[Any]] = {
             "number": fds, "path": self._paths(), "point": list(POINTS),
-            "target": list(HOOKS), "process": world.procs,
+            "target": self._targets(arg), "process": world.procs,
             "cpu": ["cpu0", "cpu1"], "flag": [True, False], "key": list(KEYS),
             "theirs": theirs, "mapping": [n[1:] for n in own if n[:1] == "@"],
             "object": objects, "child": [f"child{self.number}"],
@@ -191,6 +192,17 @@ class _Values:
         points = [p for p in POINTS if self.player.world.known_point(p)]
         places = ["", *(f"{p}/" for p in points)] if not is_relative(self.spec) else [""]
         return [f"{place}{name}" for place in places for name in PATHS]
+
+    def _targets(self, arg: Arg) -> list[str]:
+        """Names of hook targets; of devices mostly those that the process sees."""
+        world = self.player.world
+        kinds = (arg.of,) if arg.of else tuple(self.player.system.targets)
+        found = [i for i in world.objects if world.scope.kinds[i - 1] in kinds]
+        if arg.of == "netdev" and self.rng.random() < FITTING:
+            net = world.get(s.NET, world.process(self.by))
+            live = [i for i in found if world.get(s.LIFE_OF, i) == LIFE.live]
+            found = [i for i in live if world.get(s.ND_NET, i) == net] or not_now()
+        return [world.objects[i] for i in found]
 
     def _labels(self, process: str) -> list[str]:
         return [label for owner, label in self.player.world.fds if owner == process]

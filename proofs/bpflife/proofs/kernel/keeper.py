@@ -1,9 +1,10 @@
-"""The process that keeps a world: it owns the private mounts and cgroups and forks the actors.
+"""The process that keeps a world: it owns the mounts, network and cgroups, and forks the actors.
 
 Run as `python -m bpflife.proofs.kernel.keeper DESCRIPTOR PID`: a fresh process with one thread, so
-that it may change its mount namespace and fork at will. It obeys the process PID over the socket
+that it may change its namespaces and fork at will. It obeys the process PID over the socket
 DESCRIPTOR. When that process closes the socket or ends, even by SIGKILL, the keeper kills the
-actors, removes the cgroups and ends; the pins go with the mount namespace. When the keeper is
+actors, removes the cgroups and ends; the pins go with the mount namespace,
+the devices with the network namespace. When the keeper is
 killed, the actors are killed by the kernel.
 
 One packet is one JSON object. The keeper says {"pins": path, "mounts": path, "cgroups":
@@ -11,7 +12,7 @@ path} first, or {"refused": what, "errno": name} and ends. Requests:
   {"do": "actor"}                     -> {"pid": pid}, and its socket (SCM_RIGHTS)
   {"do": "adopt", "pid": p}           -> {}; an actor forked p, which is the keeper's child
   {"do": "reap", "pid": p, "kill": b} -> {"status": wait status}
-  {"do": "reset"}                     -> {}; no actor, pin or cgroup is left
+  {"do": "reset"}                     -> {}; no actor, pin, device or cgroup is left
   {"do": "stop"}                      -> {}; the same, and the keeper ends
 """
 
@@ -47,6 +48,7 @@ class Keeper:
         self._cgroups = ""
         self._mounts = next(path for path in _MOUNT_POINTS if os.path.isdir(path))
         self._pins = os.path.join(self._mounts, _PINS)
+        self._devices = 1  # of a fresh network namespace
         self._lock = -1
 
     def setup(self, owner: int) -> None:
@@ -56,6 +58,9 @@ class Keeper:
             _room_for_control()
             what = "a private mount namespace"
             libc.private_mounts()
+            what = "a private network namespace"
+            libc.private_network()
+            self._devices = len(socket.if_nameindex())
             what = "mounting a bpffs"
             self._mount()
             what = "an own cgroup"
@@ -122,6 +127,8 @@ class Keeper:
 
     def _reset(self) -> dict[str, Any]:
         self._clear()
+        if len(socket.if_nameindex()) > self._devices:  # they end with their namespace
+            libc.private_network()
         if os.listdir(self._mounts) == [_PINS] and os.stat(self._pins).st_dev == self._device:
             _empty(self._pins)
         else:  # actors mounted or unmounted: the kernel takes a millisecond for a new beginning

@@ -17,6 +17,7 @@ from typing import Any, Final
 from bpflife.proofs.kernel import bpf
 
 CLONE_NEWNS: Final = 0x20000
+CLONE_NEWNET: Final = 0x40000000
 _CLONE_PARENT = 0x8000
 _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x4000, 0x40000, 2
 _PR_SET_PDEATHSIG = 1
@@ -182,6 +183,16 @@ def private_mounts() -> None:
     checked(_libc.unshare(CLONE_NEWNS), "unshare")
     flags = ctypes.c_ulong(_MS_REC | _MS_PRIVATE)
     checked(_libc.mount(b"none", b"/", None, flags, None), "mount")
+
+
+def private_network() -> None:
+    """Give this process an own network namespace, with a loopback device only."""
+    checked(_libc.unshare(CLONE_NEWNET), "unshare")
+
+
+def enter_network(fd: int) -> None:
+    """Enter the network namespace behind a descriptor."""
+    checked(_libc.setns(fd, CLONE_NEWNET), "setns")
 
 
 def die_with_parent() -> None:

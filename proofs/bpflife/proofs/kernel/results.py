@@ -14,13 +14,14 @@ class Result(NamedTuple):
 
     `value` is the descriptor that it made (of `mmap` a mapping's handle, of `fork` a pid), `more`
     further ones, `id` the object behind `value`. `sends` is a descriptor for the owner, which is
-    closed here.
+    closed here. `named` are numbers with names, where it answers with several.
     """
 
     value: int | None = None
     id: int | None = None
     more: tuple[int, ...] = ()
     sends: int | None = None
+    named: tuple[tuple[str, int], ...] = ()
 
 
 class Unasked(BaseException):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,8 +26,8 @@ from bpflife.model.language import (
     short_path,
 )
 from bpflife.model.state import MAP_TYPE
-from bpflife.model.system import System
-from bpflife.model.world import DIRECTORY
+from bpflife.model.system import BY_NAME, System
+from bpflife.model.world import ALIKE
 
 from .actors import Actor, Reply
 from .commands import COMMANDS
@@ -36,6 +37,7 @@ from .world import World
 NAME_LENGTH = 15  # BPF_OBJ_NAME_LEN - 1
 CLOSED = -1  # what a descriptor variable holds when the call that should have set it failed
 ROOT_DIRECTORY = ("other", 1)  # of a bpffs: simple_fill_super numbers it 1
+NAMESPACES = 0xF0000000  # files of namespaces are numbered from here on (PROC_DYNAMIC_FIRST)
 ELEMENTS = MAX_KEY + 1  # of every map, so that inner maps fit
 
 
@@ -50,6 +52,7 @@ class KernelSide:
     names: dict[tuple[str, int], str] = field(default_factory=dict)
     hooks: dict[str, str] = field(default_factory=dict)  # name -> kind
     waiting: dict[int, list[str]] = field(default_factory=dict)  # a listener's inode -> connections
+    devices: dict[str, str] = field(default_factory=dict)  # the kernel's name of a device -> ours
 
     def __post_init__(self) -> None:
         self.language = Language(self.system)
@@ -76,8 +79,8 @@ class KernelSide:
         command = fixed.pop("command")
         if command in OF_WORLD:
             return self._of_world(command, spec, step)
-        if command in BY_NAME:
-            return BY_NAME[command](self, actor, spec, step)
+        if command in WITH_NAMES:
+            return WITH_NAMES[command](self, actor, spec, step)
         renamed = fixed.pop("with", {})
         arguments = fixed
         for arg in spec.args:
@@ -120,7 +123,7 @@ class KernelSide:
         if arg.kind == "point":
             return {renamed.get(arg.name, arg.name): self.world.mount_path(str(value))}
         if arg.kind == "target":
-            return {arg.name: self.world.cgroup_path(str(value))}
+            return {arg.name: self._target(arg, str(value))}
         if arg.kind == "process":
             return {"pid": self.actor(str(value)).pid}
         if arg.kind == "theirs":
@@ -132,6 +135,12 @@ class KernelSide:
         if arg.kind in ("fd", "number"):
             return {name: self.fds.get((by, str(value)), CLOSED)}
         return {name: value}
+
+    def _target(self, arg: Arg, name: str) -> str:
+        """How the kernel calls what has a name."""
+        if arg.of not in BY_NAME:
+            return self.world.cgroup_path(name)
+        return next(known for known, ours in self.devices.items() if ours == name)
 
     def _type(self, arg: Arg, value: str) -> dict[str, Any]:
         if value in MAP_TYPE.names and value in arg.words:
@@ -193,6 +202,16 @@ class KernelSide:
             file = others[number]
             self.names[(file.kind, file.object_id)] = name
 
+    def _make_veth(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        """Two devices, with names of their own: the kernel takes few characters, and some names
+        are taken."""
+        ours = [str(step.args[arg.name]) for arg in spec.args if arg.kind == "name"]
+        names = [f"device{len(self.devices) + n}" for n in range(2)]
+        reply = actor.call("make_veth", target=names[0], peer=names[1])
+        if reply.errno is None:
+            self.devices |= dict(zip(names, ours, strict=False))
+        return reply.errno
+
     def _connect(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
         """The listener is found by the number of its inode; it knows who waits for accept."""
         fd = self.fds.get((actor.name, str(step.args["socket"])), CLOSED)
@@ -234,13 +253,16 @@ class KernelSide:
             hooks={
                 **{name: self._attached(name, kind) for name, kind in self.hooks.items()},
                 **self._events(snapshot),
+                **self._devices(),
             },
         )
 
     def _behind(self, file: FileRefs) -> tuple[str, str]:
         """Kind and name of what a file leads to."""
         if (file.kind, file.object_id) == ROOT_DIRECTORY:
-            return DIRECTORY
+            return ALIKE["mnt"]
+        if file.kind == "other" and file.object_id >= NAMESPACES:
+            return ALIKE["netns"]
         return file.kind, self._name(file.kind, file.object_id)
 
     def _name(self, kind: str, number: int) -> str:
@@ -255,6 +277,21 @@ class KernelSide:
             for i, prog in snapshot.events.items()
         }
 
+    def _devices(self) -> dict[str, list[str]]:
+        """What is attached to devices: a process in each network namespace is asked."""
+        networks = {}
+        for actor in self.actors.values() if self.devices else ():
+            if actor.running:
+                networks[os.stat(f"/proc/{actor.pid}/ns/net").st_ino] = actor
+        found: dict[str, int] = {}
+        for actor in networks.values():
+            found |= actor.call("devices").named
+        return {
+            ours: [self._name("prog", found[name])] if found[name] else []
+            for name, ours in self.devices.items()
+            if name in found
+        }
+
     def _attached(self, hook: str, kind: str) -> list[str]:
         attach = self.system.targets[kind].operations.attach
         ids = self.world.attached(hook, str(attach.kernel["attach_type"]))
@@ -265,11 +302,12 @@ OF_WORLD: dict[str, Callable[[World, str], object]] = {
     "cgroup_make": World.cgroup_make,
     "cgroup_remove": World.cgroup_remove,
 }
-BY_NAME: dict[str, Callable[[KernelSide, Actor, StepSpec, Step], str | None]] = {
+WITH_NAMES: dict[str, Callable[[KernelSide, Actor, StepSpec, Step], str | None]] = {
     "spawn": KernelSide._spawn,
     "fork": KernelSide._fork,
     "get_fd_by_id": KernelSide._by_id,
     "connect": KernelSide._connect,
     "accept": KernelSide._accept,
+    "make_veth": KernelSide._make_veth,
 }
-KNOWN = {*COMMANDS, *OF_WORLD, *BY_NAME}
+KNOWN = {*COMMANDS, *OF_WORLD, *WITH_NAMES}

@@ -1,8 +1,9 @@
 """A world: an own place on the real kernel for experiments, and actors that live in it.
 
-The place is a private mount namespace with a fresh bpffs, and an own cgroup directory. It belongs
-to a keeper process (keeper.py); the process that runs the world stays as it was, so tests and
-threads may use worlds. Everything is removed at the end, also after an exception or a SIGKILL.
+The place is a private mount namespace with a fresh bpffs, a private network namespace, and an own
+cgroup directory. It belongs to a keeper process (keeper.py); the process that runs the world stays
+as it was, so tests and threads may use worlds. Everything is removed at the end, also after an
+exception or a SIGKILL.
 """
 
 from __future__ import annotations
@@ -179,7 +180,7 @@ class World:
 def sweep() -> list[str]:
     """Remove what killed runs left behind: the paths of their cgroups. OSError without cgroup2.
 
-    Every world does it first. Pins, mounts and processes of killed runs don't outlive them.
+    Every world does it first. Pins, mounts, devices and processes don't outlive killed runs.
     """
     return cgroups.sweep()
 

@@ -1,0 +1,51 @@
+"""Commands on network namespaces and their devices, and on what netlink attaches to those."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from bpflife.proofs.kernel import libc, netlink
+from bpflife.proofs.kernel.results import Result
+
+
+def unshare_net() -> Result:
+    """Get an own network namespace, which ends with its processes."""
+    libc.private_network()
+    return Result()
+
+
+def open_net(pid: int) -> Result:
+    """Open the network namespace of a process: a descriptor, which exec keeps."""
+    fd = os.open(f"/proc/{pid}/ns/net", os.O_RDONLY)
+    os.set_inheritable(fd, True)
+    return Result(fd)
+
+
+def enter_net(netns: int) -> Result:
+    """Enter the network namespace behind a descriptor."""
+    libc.enter_network(netns)
+    return Result()
+
+
+def make_veth(target: str, peer: str) -> Result:
+    """Make two devices that are connected."""
+    netlink.make_veth(target, peer)
+    return Result()
+
+
+def delete_device(target: str) -> Result:
+    """Delete a device of the own network namespace."""
+    netlink.delete_device(target)
+    return Result()
+
+
+def devices() -> Result:
+    """The devices of the own network namespace, with the ids of their XDP programs (0: none)."""
+    return Result(named=tuple(netlink.devices().items()))
+
+
+COMMANDS: Final = (
+    *(unshare_net, open_net, enter_net),
+    *(make_veth, delete_device, devices),
+)
