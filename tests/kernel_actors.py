@@ -50,7 +50,7 @@ def errnos(actor: Actor, command: str, *alternatives: dict[str, Any]) -> list[st
 
 def settles(world: World, **expected: Any) -> None:
     """Wait until the world's objects are exactly so: maps={id: (refcnt, usercnt)}, progs={id: n},
-    links={id: (refcnt, program)}, btfs={id: n}; of kinds that aren't named, any."""
+    links={id: (refcnt, program, cgroup)}, btfs={id: n}; of kinds that aren't named, any."""
 
     def read() -> dict[str, Any]:
         snapshot = world.snapshot(fds=True)

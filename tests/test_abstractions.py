@@ -102,6 +102,32 @@ def test_a_sockmap_has_two_hooks() -> None:
     )
 
 
+def test_other_links_cannot_be_made() -> None:
+    refused(
+        "do: no step `raw_tracepoint_open`",
+        Step(do="prog_load", by="a", prog="p"),
+        Step(do="raw_tracepoint_open", by="a", prog="p"),
+        cards=("cgroup_link",),
+    )
+
+
+def test_one_card_per_kind_of_hook() -> None:
+    refused("are both about a cgroup", cards=("cgroup_legacy", "cgroup_link"))
+
+
+def test_a_links_last_close_leaves_it_to_a_work_item() -> None:
+    """When close returns the link still stands in the hook's list, and an event may run it."""
+    steps = [
+        Step(do="cgroup_make", by="a", target="web"),
+        Step(do="prog_load", by="a", prog="p"),
+        Step(do="link_create", by="a", link="l", target="web", prog="p"),
+        Step(do="close", by="a", fd="l"),
+        Step(do="enter", cpu="cpu0", hook="web"),
+    ]
+    scenario = Scenario(scenario="late", cards=["cgroup_link"], settle=False, steps=steps)
+    assert play(scenario).steps[-1].errno is None
+
+
 @pytest.mark.parametrize("kind", ["sockhash", "struct_ops", "lru_hash"])
 def test_other_maps_cannot_be_made(kind: str) -> None:
     refused(

@@ -144,19 +144,20 @@ def test_wide_letters_get_room() -> None:
     assert text_width("\u5730\u56fe", 14) >= 28
 
 
-def test_every_kind_and_family_of_the_model_has_its_look() -> None:
+@pytest.mark.parametrize("card", ["cgroup_legacy", "cgroup_link"])
+def test_every_kind_and_family_of_the_model_has_its_look(card: str) -> None:
     """Nothing that can be in a trace is drawn as "something": kinds have a lane and an icon that
     the drawing module knows, families of slots have words."""
-    system = System([load_card("cgroup_legacy"), load_card("perf_event")], PARTS)
+    system = System([load_card(card), load_card("perf_event")], PARTS)
     icons = (Path(looks.__file__).parent / "picture.js").read_text("utf-8")
     for kind in system.kinds:
-        look = looks.look_of(kind)
+        look = looks.look_of(system.kind_word(kind))
         assert look is not looks.LOOKS["other"], kind
         assert look.lane in looks.LANES
         assert f"\n  {look.icon}: " in icons, kind
     for rule in system.rules():
         if rule.internal and rule.op not in system.targets:
-            assert rule.op in ENDS or rule.op == "leave", rule.op
+            assert system.kind_word(rule.op) in ENDS or rule.op == "leave", rule.op
     for family in system.families:
         if family.slot:
             assert looks.family_of(family.name) is not looks.UNKNOWN, family.name

@@ -92,6 +92,9 @@ def test_a_card_needs_attach_and_detach(operation: str) -> None:
         ("get used from prog", "`used` is a slot of a dying object"),
         ("create extra banana", "no kind of object `banana`"),
         ("make prog", "only what a directory holds"),
+        ("create extra map of new", "`map` is no kind of link"),
+        ("leave hook", "a step of on_last_put"),
+        ("detach links", "a step of on_target_death"),
         ({"expect target live else ENOENT": ["expect entry == none"]}, "an undo list can't fail"),
         ({"lock target else EINTR": ["put new"]}, "`lock target` can't fail: it has no `else`"),
         ("swap entry <-> new else EBUSY", "can't fail"),
@@ -129,6 +132,22 @@ def test_a_card_is_refused_where_it_is_wrong() -> None:
     data["on_target_death"] = ["take it from dir", "put it"]
     with pytest.raises(InputError, match="it has no directory"):
         read(data)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"on_last_put": []}, "on_last_put: this field is missing"),
+        ({"link": None}, "link: this field is missing"),
+        ({"link": "map"}, "`map` can't be used here"),
+        ({"on_last_put": ["unlist prog"]}, "nothing ever puts anything into `prog`"),
+        ({"on_last_put": ["detach links"]}, "a step of on_target_death"),
+        ({"on_target_death": ["leave hook"]}, "a step of on_last_put"),
+    ],
+)
+def test_a_link_that_means_nothing(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read(card_data("cgroup_link") | change)
 
 
 def test_two_cards_of_one_kind_of_hook_are_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from typing import Any
 
@@ -419,19 +420,20 @@ def test_binding_a_map(world: World) -> None:
 def test_a_cgroup_link_by_descriptor_id_and_pin(world: World) -> None:
     actor = world.actor("a")
     cgroup, path = world.cgroup_make("g"), world.pin_path("link")
+    here = os.stat(cgroup).st_ino
     prog = made(actor, "prog_load")
     link = made(actor, "link_create", target=cgroup, fd=3, attach_type=EGRESS)
-    settles(world, links={link: (1, prog)}, progs={prog: 2})
+    settles(world, links={link: (1, prog, here)}, progs={prog: 2})
     assert ok(actor, "get_fd_by_id", kind="link", id=link).value == 5
     ok(actor, "pin", fd=4, path=path)
-    settles(world, links={link: (3, prog)}, progs={prog: 2})
+    settles(world, links={link: (3, prog, here)}, progs={prog: 2})
     holds_at(world, actor, 4, ("link", 1))
     for fd in (3, 4, 5):
         ok(actor, "close", fd=fd)
-    settles(world, links={link: (1, prog)}, progs={prog: 1})
+    settles(world, links={link: (1, prog, here)}, progs={prog: 1})
     assert world.attached("g", EGRESS) == (prog,)
     assert ok(actor, "obj_get", path=path).id == link
-    settles(world, links={link: (2, prog)})
+    settles(world, links={link: (2, prog, here)})
     ok(actor, "unlink", path=path)
     ok(actor, "close", fd=3)
     settles(world, links={}, progs={})
@@ -445,7 +447,7 @@ def test_a_detached_cgroup_link_keeps_its_program(world: World) -> None:
     cgroup = world.cgroup_make("g")
     link = made(actor, "link_create", target=cgroup, fd=3, attach_type=EGRESS)
     ok(actor, "link_detach", link=4)
-    settles(world, links={link: (1, prog)}, progs={prog: 2})
+    settles(world, links={link: (1, prog, 0)}, progs={prog: 2})
     assert world.attached("g", EGRESS) == ()
     ok(actor, "link_detach", link=4)
     assert errnos(actor, "link_update", {"link": 4, "fd": 3}) == ["ENOLINK"]
@@ -464,10 +466,10 @@ def test_a_link_outlives_its_cgroup(world: World) -> None:
         return actor.call("link_update", link=4, fd=3).errno
 
     assert wait_until(update, lambda errno: errno is not None)[0] == "ENOLINK"
-    settles(world, links={link: (1, prog)}, progs={prog: 2})
+    settles(world, links={link: (1, prog, 0)}, progs={prog: 2})
     ok(actor, "pin", fd=4, path=world.pin_path("link"))
     ok(actor, "link_detach", link=4)
-    settles(world, links={link: (2, prog)}, progs={prog: 2})
+    settles(world, links={link: (2, prog, 0)}, progs={prog: 2})
 
 
 def test_what_is_no_cgroup_link(world: World) -> None:
@@ -487,12 +489,13 @@ def test_updating_a_cgroup_link_moves_the_reference(world: World) -> None:
     actor = world.actor("a")
     old, new = made(actor, "prog_load"), made(actor, "prog_load")
     cgroup = world.cgroup_make("g")
+    here = os.stat(cgroup).st_ino
     link = made(actor, "link_create", target=cgroup, fd=3, attach_type=EGRESS)
     wrong = [{"link": 5, "fd": 4, "old_fd": 4}, {"link": 5, "fd": 77}, {"link": 3, "fd": 4}]
     assert errnos(actor, "link_update", *wrong) == ["EPERM", "EBADF", "EINVAL"]
-    settles(world, links={link: (1, old)}, progs={old: 2, new: 1})
+    settles(world, links={link: (1, old, here)}, progs={old: 2, new: 1})
     ok(actor, "link_update", link=5, fd=4, old_fd=3)
-    settles(world, links={link: (1, new)}, progs={old: 1, new: 2})
+    settles(world, links={link: (1, new, here)}, progs={old: 1, new: 2})
 
 
 def test_a_raw_tracepoint_link(world: World) -> None:
@@ -500,13 +503,13 @@ def test_a_raw_tracepoint_link(world: World) -> None:
     actor = world.actor("a")
     prog = made(actor, "prog_load", type="raw_tracepoint")
     link = made(actor, "raw_tracepoint_open", fd=3)
-    settles(world, links={link: (1, prog)}, progs={prog: 2})
+    settles(world, links={link: (1, prog, 0)}, progs={prog: 2})
     assert errnos(actor, "link_detach", {"link": 4}) == ["ENOTSUP"]
     assert errnos(actor, "link_update", {"link": 4, "fd": 3}) == ["EINVAL"]
     ok(actor, "pin", fd=4, path=world.pin_path("link"))
     for fd in (3, 4):
         ok(actor, "close", fd=fd)
-    settles(world, links={link: (1, prog)}, progs={prog: 1})
+    settles(world, links={link: (1, prog, 0)}, progs={prog: 1})
     assert ok(actor, "get_fd_by_id", kind="link", id=link).value == 3
     ok(actor, "close", fd=3)
     ok(actor, "unlink", path=world.pin_path("link"))

@@ -121,6 +121,44 @@ def test_what_a_mutant_of_the_perf_event_is_told(
     assert verdict(change, name, "perf_event").word == word
 
 
+def link_that_borrows_its_program(card: Card) -> None:
+    steps(card, "attach")[1] = "copy prog from prog"
+
+
+def update_that_keeps_the_old_program(card: Card) -> None:
+    steps(card, "replace").remove("put new")
+
+
+def end_that_stays_attached(card: Card) -> None:
+    card["on_last_put"].remove("leave hook")
+
+
+def end_that_leaves_too_late(card: Card) -> None:
+    card["on_last_put"] = ["put program", "leave hook"]
+
+
+def death_that_keeps_its_links(card: Card) -> None:
+    card["on_target_death"].remove("detach links")
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "word"),
+    [
+        (link_that_borrows_its_program, "count-equals-holders", "VIOLATED"),
+        (update_that_keeps_the_old_program, "count-equals-holders", "VIOLATED"),
+        (end_that_stays_attached, "reachable-not-freed", "VIOLATED"),
+        (end_that_leaves_too_late, "reachable-not-freed", "VIOLATED"),
+        (death_that_keeps_its_links, "reachable-not-freed", "VIOLATED"),
+    ],
+)
+def test_what_a_mutant_of_a_link_is_told(
+    change: Callable[[Card], None], name: str, word: str
+) -> None:
+    found = verdict(change, name, "cgroup_link")
+    assert found.word == word, found.unproved
+    assert found.trace is not None
+
+
 def attach_that_attaches_nothing(card: Card) -> None:
     steps(card, "attach")[4] = "work"
 

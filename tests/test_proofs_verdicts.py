@@ -32,6 +32,7 @@ TABLE = {
     # card: count, reachable, replace, crash, dying, step
     "cgroup_legacy": (P, P, P, V, P, P),
     "cgroup_attach_race": (V, P, P, V, P, P),
+    "cgroup_link": (P, P, P, P, P, P),
     "perf_event": (P, P, NO, P, P, P),
     "bad_replace_gap": (P, P, V, V, P, P),
     "bad_forgotten_reference": (V, V, P, V, P, V),
@@ -171,12 +172,12 @@ def test_the_end_states_of_a_proof_exist() -> None:
     must be satisfiable, or the proof would be about nothing. And the global hook is not proved."""
     local = Induction(System([load_card("perf_event")]))
     local.run()
-    nothing = [attached(local.system)]
+    nothing = attached(local.system)
     assert unproved(local, nothing) == []
     assert unproved(local, nothing, claim=False) != []
     remote = Induction(System([load_card("cgroup_legacy")]))
     remote.run()
-    assert unproved(remote, [attached(remote.system)]) != []
+    assert unproved(remote, attached(remote.system)) != []
 
 
 def test_a_check_can_be_cancelled() -> None:

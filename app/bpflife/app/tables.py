@@ -70,6 +70,7 @@ def settled_lines(state: Settled) -> list[tuple[str, str]]:
         ("maps", ", ".join(f"{n} [{r}, {u}]" for n, (r, u) in state.maps.items())),
         ("progs", ", ".join(f"{n} {count}" for n, count in state.progs.items())),
         ("BTF", ", ".join(f"{n} {count}" for n, count in state.btfs.items())),
+        ("links", ", ".join(_link(n, *link) for n, link in state.links.items())),
     ]
     for process, fds in state.fds.items():
         shown = [f"{fd} {kind} {name} ({count})" for fd, (kind, name, count) in fds.items()]
@@ -77,6 +78,10 @@ def settled_lines(state: Settled) -> list[tuple[str, str]]:
     for hook, progs in state.hooks.items():
         rows.append((f"hook {hook}", ", ".join(progs) or "empty"))
     return [(label, text) for label, text in rows if text]
+
+
+def _link(name: str, count: int, prog: str, hook: str) -> str:
+    return f"{name} {count} ({prog} at {hook})" if hook else f"{name} {count} ({prog}, defunct)"
 
 
 def groups(trace: Trace, played: Scenario) -> list[list[TraceStep]]:

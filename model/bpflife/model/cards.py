@@ -8,9 +8,9 @@ same form.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from .documents import Document, Line, Name, Text
 
@@ -81,21 +81,23 @@ def check_step(step: Any, number: int) -> None:
         raise ValueError(f"step {number}: the undo list of `{text}` is not a list of lines")
 
 
+def _own_kind(kind: str) -> str:
+    if kind in ("file", "map", "prog", "fd", "path", "maps", "any", "link"):
+        raise ValueError(f"`{kind}` can't be used here: the word has a meaning of its own")
+    return kind
+
+
+Kind = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,29}$"), AfterValidator(_own_kind)]
+
+
 class Target(Document):
     """What the hook belongs to. `held_by`: what keeps the target alive: an open file (it dies
     with the last descriptor) or a directory (it dies when somebody removes it)."""
 
-    kind: Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,29}$")]
+    kind: Kind
     held_by: Literal["file", "directory"]
     made_by: Name
     removed_by: Name
-
-    @field_validator("kind")
-    @classmethod
-    def _own_kind(cls, kind: str) -> str:
-        if kind in ("file", "map", "prog", "fd", "path", "maps", "any"):
-            raise ValueError(f"`{kind}` is not a hook target: the word has a meaning of its own")
-        return kind
 
 
 class Expectation(Document):
@@ -105,6 +107,12 @@ class Expectation(Document):
     because: Line
 
 
+class Variant(Operation):
+    """Another form of an operation, with arguments of its own: `of: replace`."""
+
+    of: Literal["attach", "replace", "detach"]
+
+
 class Operations(Document):
     """The operations of the hook. `detach: on_target_death`: only the target's end detaches.
     `replace: attach`: attaching to a populated hook replaces what is there."""
@@ -112,6 +120,7 @@ class Operations(Document):
     attach: Operation
     detach: Operation | Literal["on_target_death"]
     replace: Operation | Literal["attach"] | None = None
+    variants: dict[Name, Variant] = {}
 
 
 class AttachCard(Document):
@@ -125,20 +134,37 @@ class AttachCard(Document):
     cite: list[Line] = []
     target: Target
     program: Name = Field(description="the type of program that the hook takes")
+    link: Kind | None = Field(
+        default=None, description="the kind of link that attach makes, where it makes one"
+    )
     operations: Operations
     on_target_death: Steps
+    on_last_put: Annotated[list[Any], Field(max_length=40)] = Field(
+        default=[], description="what a link does when its last reference goes"
+    )
     expect: dict[Name, Expectation] = {}
 
-    @field_validator("on_target_death")
+    @field_validator("on_target_death", "on_last_put")
     @classmethod
     def _shape(cls, steps: list[Any]) -> list[Any]:
         for number, step in enumerate(steps, 1):
             check_step(step, number)
         return steps
 
+    @model_validator(mode="after")
+    def _link_and_end(self) -> Self:
+        if self.link and not self.on_last_put:
+            raise ValueError(
+                "on_last_put: this field is missing: what does the link do at its end?"
+            )
+        if self.on_last_put and not self.link:
+            raise ValueError("link: this field is missing: which kind of link has `on_last_put`?")
+        return self
+
     def own_operations(self) -> dict[str, Operation]:
         """The operations with steps of their own, by name."""
         ops = {n: getattr(self.operations, n) for n in ("attach", "replace", "detach")}
+        ops |= self.operations.variants
         return {n: o for n, o in ops.items() if isinstance(o, Operation)}
 
 

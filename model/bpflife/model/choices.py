@@ -152,7 +152,7 @@ def _values(p: Player, spec: StepSpec, arg: Arg, by: str) -> list[Any]:
         return [n for n in world.procs if n != by]
     if arg.kind == "object":
         kinds = arg.of.split("|")
-        return [n for i, n in world.objects.items() if world.scope.kinds[i - 1] in kinds]
+        return [n for i, n in world.objects.items() if world.kind_word(i) in kinds]
     if arg.kind == "path":
         return _paths(world, is_relative(spec))
     if arg.kind == "point":
@@ -186,7 +186,7 @@ def _behind(world: World, by: str, label: str) -> str:
     """The kind of object behind a descriptor."""
     file = world.get(s.FD_SLOT, world.process(by), world.fds[(by, label)])
     o = world.get(s.FILE_OBJ, file)
-    return world.scope.kinds[o - 1] if o else ""
+    return world.kind_word(o) if o else ""
 
 
 def _labels(world: World, by: str, kind: str) -> list[str]:

@@ -157,6 +157,9 @@ class Settled(Document):
     maps: dict[str, tuple[int, int]] = Field(default={}, description="name -> refcnt, usercnt")
     progs: dict[str, int] = Field(default={}, description="name -> refcnt")
     btfs: dict[str, int] = Field(default={}, description="name -> refcnt")
+    links: dict[str, tuple[int, str, str]] = Field(
+        default={}, description="name -> refcnt, program, the hook that it is attached to if any"
+    )
     fds: dict[str, dict[str, tuple[str, str, int]]] = Field(
         default={}, description="process -> descriptor number -> kind, object, file refcnt"
     )

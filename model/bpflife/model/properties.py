@@ -192,26 +192,59 @@ def reachable(system: System) -> list[Invariant]:
         lambda k, t: Implies(k.live(t), _not_freed(k, k.get(system.entry, t))),
         wrong="{x} still points at {prog}, which is freed: the next event runs freed memory",
     )
+    by_link = Invariant(
+        "an attached link is not freed, nor its program",
+        (OBJ,),
+        lambda k, link: Or(
+            eq(k.get(s.LISTED, link), NONE),
+            And(
+                _not_freed(k, link),
+                ne(k.get(s.LINK_PROG, link), NONE),
+                _not_freed(k, k.get(s.LINK_PROG, link)),
+            ),
+        ),
+        kinds=tuple(system.links),
+        wrong="{x} is attached, and it or its program is freed: the next event runs freed memory",
+    )
+    of_link = Invariant(
+        "an attached link's target is not freed",
+        (OBJ,),
+        lambda k, link: ne(k.get(s.LIFE_OF, k.get(s.LISTED, link)), LIFE.freed),
+        kinds=tuple(system.links),
+        wrong="{x} still points at a hook that is freed: its end, or an update, uses freed memory",
+    )
     by_cpu = Invariant(
         "a running program is not freed",
         (CPU,),
         lambda k, c: _not_freed(k, k.get(s.RUNNING, c)),
         wrong="{x} is inside {prog}, which is freed",
     )
-    return [by_hook, by_cpu] if system.targets else [by_cpu]
+    linked = [by_link, of_link] if system.links else []
+    return [by_hook, *linked, by_cpu] if system.targets else [by_cpu]
 
 
 # ---------------------------------------------------------------------------------------------
 # steps and ends
 
 
-def emptied(system: System, before: View, after: View, target: Value) -> Value:
-    """The step empties a populated hook whose target lives on."""
-    return And(
-        before.live(target),
-        ne(before.get(system.entry, target), NONE),
-        eq(after.get(system.entry, target), NONE),
+def emptied(system: System, before: View, after: View, place: Value) -> Value:
+    """The step empties a populated place of a hook whose target lives on. A place is the hook's
+    entry (of the target), or an attached link."""
+    entry = And(
+        before.live(place),
+        ne(before.get(system.entry, place), NONE),
+        eq(after.get(system.entry, place), NONE),
     )
+    if not system.links:
+        return entry
+    target = before.get(s.LISTED, place)
+    gone = Or(ne(after.get(s.LISTED, place), target), eq(after.get(s.LINK_PROG, place), NONE))
+    return Or(entry, And(before.live(target), gone))
+
+
+def places(system: System) -> tuple[str, ...]:
+    """The kinds of object that can be a place for a program: what `emptied` is asked about."""
+    return (*system.targets, *system.links)
 
 
 def quiet_owner(k: View) -> list[tuple[str, Sort, Callable[[Value], Value]]]:
@@ -231,14 +264,31 @@ def internal(rules: list[Rule]) -> list[Rule]:
     return [r for r in rules if r.internal]
 
 
-def attached(system: System) -> Invariant:
-    """Nothing is attached."""
-    return Invariant(
-        "nothing is attached",
-        (OBJ,),
-        lambda k, t: eq(k.get(system.entry, t), NONE),
-        wrong="every process is gone, nothing is pinned, and {prog} is still attached to {x}",
-    )
+def attached(system: System) -> list[Invariant]:
+    """Nothing is attached: to the hook's own entry, or by a link."""
+    found = []
+    if system.entry.owners:
+        found.append(
+            Invariant(
+                "nothing is attached",
+                (OBJ,),
+                lambda k, t: eq(k.get(system.entry, t), NONE),
+                kinds=system.entry.owners,
+                wrong="every process is gone, nothing is pinned, and {prog} is still attached "
+                "to {x}",
+            )
+        )
+    if system.links:
+        found.append(
+            Invariant(
+                "no link is attached",
+                (OBJ,),
+                lambda k, link: eq(k.get(s.LISTED, link), NONE),
+                kinds=tuple(system.links),
+                wrong="every process is gone, nothing is pinned, and {x} is still attached",
+            )
+        )
+    return found
 
 
 def gone(system: System) -> list[Invariant]:
@@ -274,7 +324,8 @@ CATALOGUE: dict[str, Property] = {
         Property(
             "reachable-not-freed",
             "what can run is not freed",
-            "A program that a hook or a CPU can reach is not freed.",
+            "A program that a hook, a link or a CPU can reach is not freed, nor is the hook that "
+            "an attached link points at.",
             "state",
             reachable,
             sources=("kernel/bpf/syscall.c:__bpf_prog_put_noref waits a grace period (6.12)",),
@@ -282,8 +333,8 @@ CATALOGUE: dict[str, Property] = {
         Property(
             "replace-never-empty",
             "replace leaves no gap",
-            "No step of a replace empties a populated hook: every event finds the old program or "
-            "the new one.",
+            "No step of a replace empties a populated hook, or takes an attached link out of it: "
+            "every event finds the old program or the new one.",
             "step",
             _none,
             operation="replace",
@@ -295,7 +346,7 @@ CATALOGUE: dict[str, Property] = {
             "When every process is gone, nothing is pinned and the kernel has finished its work, "
             "nothing stays attached.",
             "end",
-            lambda system: [attached(system)],
+            attached,
             sources=("Starovoitov 2018, 'Lifetime of BPF objects': global and local hooks",),
         ),
         Property(

@@ -241,6 +241,7 @@ def world_rules(
     first: Sequence[tuple[str, int]],
     targets: Sequence[str],
     parts: Sequence[str] = ("core",),
+    links: Sequence[str] = (),
 ) -> list[Rule]:
     """A process is killed, closes its descriptors, is gone; an event enters and leaves."""
 
@@ -316,6 +317,12 @@ def world_rules(
         k.when(ne(prog, NONE))
         k.set(s.RUNNING, (c,), prog)
 
+    def enter_link(k: View, e: Env) -> None:
+        c, link = e["c"], e["link"]
+        k.when(eq(k.get(s.RUNNING, c), NONE))
+        k.when(k.live(k.get(s.LISTED, link)))
+        k.set(s.RUNNING, (c,), k.get(s.LINK_PROG, link))
+
     def leave(k: View, e: Env) -> None:
         c = e["c"]
         k.when(ne(k.get(s.RUNNING, c), NONE))
@@ -361,6 +368,10 @@ def world_rules(
         "passing": [
             ("purge", (Param("m", OBJ, "message"),), purge, True, "kernel",
              "the socket has lost its peer: {m}, which the peer had sent, is dropped"),
+        ],
+        "links": [
+            ("enter_link", (cpu, Param("link", OBJ, "|".join(links))), enter_link, False, "cpu",
+             "an event: {c} runs the program of {link}; a running program has no count for it"),
         ],
         "maps": [
             ("flush", (array, i), flush, True, "kernel",

@@ -8,7 +8,7 @@ internal can fire.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -312,7 +312,7 @@ class Player:
 
     def _object(self, arg: Arg, name: str, at: str) -> int:
         n = self.world.object_named(name)
-        if not n or self.world.scope.kinds[n - 1] not in arg.of.split("|"):
+        if not n or self.world.kind_word(n) not in arg.of.split("|"):
             raise InputError(
                 f"{at}: {arg.name}: no {arg.of.replace('|', ', ')} `{name}` was made before"
             )
@@ -329,12 +329,24 @@ class Player:
     def _world_step(self, spec: StepSpec, step: Step, at: str) -> None:
         names = {"process": "p", "cpu": "c", "hook": "hook"}
         env = {names[a.name]: int(self._value(a, step, at)) for a in spec.args}
-        rule = self.rules[spec.rule]
-        try:
-            outcome = self.world.fire(rule, env)
-        except Blocked:
-            raise InputError(f"{at}: {self._why_not(spec, env)}") from None
-        self.record(rule, env, outcome, spec.call, step)
+        for rule, row in self._rules_of(spec, env):
+            try:
+                outcome = self.world.fire(rule, row)
+            except Blocked:
+                continue
+            self.record(rule, row, outcome, spec.call, step)
+            return
+        raise InputError(f"{at}: {self._why_not(spec, env)}")
+
+    def _rules_of(
+        self, spec: StepSpec, env: Mapping[str, int]
+    ) -> Iterator[tuple[Rule, Mapping[str, int]]]:
+        """What a step of the world can be: an event runs the hook's own program, or its first
+        link's."""
+        yield self.rules[spec.rule], env
+        if spec.do == "enter":
+            for link in self.world.links_of(env["hook"]):
+                yield self.rules["enter_link"], {"c": env["c"], "link": link}
 
     def _why_not(self, spec: StepSpec, env: Mapping[str, int]) -> str:
         """Why an event can't happen here, in words."""

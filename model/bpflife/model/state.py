@@ -182,6 +182,10 @@ SK_NET = Family(
 )
 ND_NET = Family("nd_net", (OBJ,), OBJ, owners=("netdev",), targets=("netns",), part="net")
 VETH = Family("veth_peer", (OBJ,), OBJ, owners=("netdev",), targets=("netdev",), part="net")
+# A link holds its program until it is freed; it stands in its target's list until it is detached.
+LINK_PROG = Family("link_prog", (OBJ,), OBJ, counted=True, targets=("prog",), part="links")
+LISTED = Family("listed", (OBJ,), OBJ, part="links")
+PUBLISHED = Family("published", (OBJ,), BOOL, part="processes")  # its id can be looked up
 RUNNING = Family("running", (CPU,), OBJ, targets=("prog",))
 GP_OBJ = Family("gp", (OBJ, CPU), BOOL)
 GP_CALL = Family("call_gp", (TASK, CPU), BOOL)
@@ -197,7 +201,7 @@ AT = Family("at", (OBJ,), RELEASE_PLACE)
 
 
 MORE = (  # the families of the parts of Linux beyond the core
-    *(CLOEXEC, VMA, CHILD, MAKER, BY, MMAPABLE),
+    *(CLOEXEC, VMA, CHILD, MAKER, BY, MMAPABLE, PUBLISHED),
     *(PEER, STYPE, SSTATE, BOUND, RESET, SENT, QUEUE, CARGO),
     *(MTYPE, ELEM, VIA, PRESERVE, FLUSH, OWNED, INNER),
     *(MODE_OF, FROZEN, WRITECNT, WRITES),

@@ -107,6 +107,8 @@ class Frame:
     dir: Family
     ptype: Family
     own: str = ""  # kind of the dying object
+    links: Sequence[str] = ()  # the kinds of link that there are
+    hook: str = ""  # of a card's operations: the kind of its target
     program_type: int = -1
 
     def reg(self, name: str) -> Family:

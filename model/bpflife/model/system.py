@@ -14,6 +14,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import resources
 from typing import Any
 
@@ -97,10 +98,13 @@ class System:
         self.cards = {card.api: card for card in cards}
         _check_apart(cards)
         self.targets = {card.target.kind: card for card in cards}
+        self.links = {card.link: card for card in cards if card.link}
+        if self.links:
+            self.parts = (*parts, "links")
         base = [kind for part in parts for kind in KINDS.get(part, ())]
-        self.kinds = tuple(dict.fromkeys((*base, *self.targets)))
+        self.kinds = tuple(dict.fromkeys((*base, *self.links, *self.targets)))
         types = tuple(dict.fromkeys(c.program for c in cards)) or ("any",)
-        if "maps" in parts:
+        if "maps" in self.parts:
             types = tuple(dict.fromkeys((*types, *TYPES))) if cards else TYPES
         self.types = Sort("program type", types)
         self._families()
@@ -126,9 +130,11 @@ class System:
         by_dir = tuple(k for k, c in self.targets.items() if c.target.held_by == "directory")
         by_dir = tuple(dict.fromkeys((*(k for k in BY_NAME if k in self.kinds), *by_dir)))
         by_file = tuple(k for k, c in self.targets.items() if c.target.held_by == "file")
-        held = tuple(dict.fromkeys((*(k for k in BY_FILE if k in self.kinds), *by_file)))
+        known = (*(k for k in BY_FILE if k in self.kinds), *self.links, *by_file)
+        held = tuple(dict.fromkeys(known))
         self.held_by_files = held
-        self.entry = Family("entry", (OBJ,), OBJ, counted=True, owners=hooks, targets=("prog",))
+        entries = tuple(kind for kind, card in self.targets.items() if not card.link)
+        self.entry = Family("entry", (OBJ,), OBJ, counted=True, owners=entries, targets=("prog",))
         self.dir = Family("dir", (OBJ,), OBJ, counted=True, owners=by_dir, targets=by_dir)
         typed = ("prog", "map") if "maps" in self.parts else ("prog",)
         self.ptype = Family("ptype", (OBJ,), self.types, owners=typed)
@@ -138,12 +144,21 @@ class System:
         self.families: list[Family] = [*fixed, s.GP_OBJ, *(hooked if hooks else [s.RUNNING])]
         self.families += [self.dir] if by_dir else []
         self.families += [f for f in s.MORE if f.part in self.parts]
+        if self.links:
+            linked = tuple(card.target.kind for card in self.links.values())
+            self.families.append(replace(s.LINK_PROG, owners=tuple(self.links)))
+            self.families.append(replace(s.LISTED, owners=tuple(self.links), targets=linked))
 
     def targets_of(self, family: Family) -> tuple[str, ...]:
         """The kinds that a slot family can point at."""
         if family == s.FILE_OBJ:
             return self.held_by_files
-        return tuple(kind for kind in family.targets if kind in self.kinds)
+        links = self.links if family == s.INODE_OBJ else ()
+        return (*(kind for kind in family.targets if kind in self.kinds), *links)
+
+    def kind_word(self, kind: str) -> str:
+        """A kind as scenarios and the kernel name it: a link is a link, of whatever card."""
+        return "link" if kind in self.links else kind
 
     @property
     def counted(self) -> list[Family]:
@@ -183,7 +198,7 @@ class System:
         return result
 
     def _frame(
-        self, steps: Sequence[object], args: Mapping[str, str], own: str, ptype: int
+        self, steps: Sequence[object], args: Mapping[str, str], own: str, card: AttachCard | None
     ) -> Frame:
         task = not own
         sort = TASK if task else OBJ
@@ -198,45 +213,53 @@ class System:
             parts=frozenset(self.parts),
             registers=self._registers(steps, "reg" if task else "dying", sort),
             own=own,
-            program_type=ptype,
+            program_type=self.types.names.index(card.program) if card else -1,
+            links=tuple(self.links),
+            hook=card.target.kind if card else "",
             entry=self.entry,
             dir=self.dir,
             ptype=self.ptype,
         )
 
     def _releases(self) -> None:
-        plans = {kind: r.steps for kind, r in self.linux.release.items()}
+        plans: dict[str, tuple[Sequence[Any], str, AttachCard | None]] = {
+            kind: (r.steps, "linux", None) for kind, r in self.linux.release.items()
+        }
+        for kind, card in self.links.items():
+            plans[kind] = (card.on_last_put, f"{card.api}: on_last_put", card)
         for kind, card in self.targets.items():  # a kind that Linux has already goes on after it
-            plans[kind] = [*card.on_target_death, *plans.get(kind, ())]
+            after = plans[kind][0] if kind in plans else ()
+            own = [*card.on_target_death, *after]
+            plans[kind] = (own, f"{card.api}: on_target_death", card)
         base = 1
-        for kind, steps in plans.items():
-            origin = self.targets[kind].api if kind in self.targets else "linux"
-            graph = self._compile(kind, steps, {}, kind, base, f"{origin}: on_target_death", -1)
+        for kind, (steps, origin, its) in plans.items():
+            graph = self._compile(kind, steps, {}, kind, base, origin, its)
             self.releases[kind] = graph
             self.first.append((kind, base))
             base += graph.size
 
     def _present(self, items: Iterable[Any]) -> list[Any]:
         """The steps that are about parts of Linux which this system has."""
-        return [x for x in items if part_of(parse_step(x)[0]) in self.parts]
+        return [x for x in items if set(part_of(parse_step(x)[0]).split("+")) <= {*self.parts}]
 
     def _compile(self, name: str, steps: Sequence[object], args: Mapping[str, str], own: str,
-                 base: int, origin: str, ptype: int) -> Graph:  # fmt: skip
+                 base: int, origin: str, card: AttachCard | None) -> Graph:  # fmt: skip
+        named = dict.fromkeys((*self.dir.owners, *self.targets))
+        kinds = (*ARG_KINDS, *(["link"] if self.links else []), *named)
         try:
             for arg, kind in args.items():
-                there = (*ARG_KINDS, *dict.fromkeys((*self.dir.owners, *self.targets)))
-                if kind not in (*there, *WORLD_ARGS) and "|" not in kind:
-                    known = ", ".join(there)
+                if kind not in (*kinds, *WORLD_ARGS) and "|" not in kind:
+                    known = ", ".join(kinds)
                     raise StepError(f"args.{arg}: no kind `{kind}`; there are {known}")
             steps = self._present(steps)
-            frame = self._frame(steps, args, own, ptype)
+            frame = self._frame(steps, args, own, card)
             return compile_graph(name, frame, steps, base)
         except StepError as e:
             raise InputError(f"{origin}: {e}") from None
 
-    def _add(self, name: str, op: Operation, origin: str, ptype: int = -1) -> None:
+    def _add(self, name: str, op: Operation, origin: str, card: AttachCard | None = None) -> None:
         base = 1 + sum(g.size for g in self.graphs.values())
-        self.graphs[name] = self._compile(name, op.steps, op.args, "", base, origin, ptype)
+        self.graphs[name] = self._compile(name, op.steps, op.args, "", base, origin, card)
         self.operations[name] = op
 
     def _base_operations(self) -> None:
@@ -251,8 +274,7 @@ class System:
             self._add(name, _for_kind(op, card.target.kind), f"linux: {name}")
         for name, op in card.own_operations().items():
             full = f"{card.api}.{name}"
-            wanted = self.types.names.index(card.program)
-            self._add(full, op, f"{card.api}: operations.{name}", wanted)
+            self._add(full, op, f"{card.api}: operations.{name}", card)
             self.reviewed[card.api].add(full)
 
     def _comes_and_goes(self, card: AttachCard) -> dict[str, Operation]:
@@ -291,14 +313,18 @@ class System:
 
     def _own_rules(self) -> list[Rule]:
         releases = [r for g in self.releases.values() for r in micro_rules(g, "kernel")]
-        return releases + world_rules(self.entry, self.first, tuple(self.targets), self.parts)
+        targets, links = tuple(self.targets), tuple(self.links)
+        return releases + world_rules(self.entry, self.first, targets, self.parts, links)
 
     def steps_of(self, api: str, operation: str) -> set[str]:
-        """The graph names that make up an operation of a card (`replace: attach` is attach)."""
-        spec = getattr(self.cards[api].operations, operation)
+        """The graph names that make up an operation of a card (`replace: attach` is attach), with
+        its variants."""
+        operations = self.cards[api].operations
+        spec = getattr(operations, operation)
         if isinstance(spec, str):
             return {f"{api}.{spec}"}
-        return {f"{api}.{operation}"} if spec else set()
+        variants = {f"{api}.{n}" for n, v in operations.variants.items() if v.of == operation}
+        return {f"{api}.{operation}", *variants} if spec else set()
 
     def fingerprint(self) -> str:
         """A hash of everything that the rules are made of (not of the Python of the steps)."""

@@ -341,7 +341,7 @@ class World:
         kind = self.scope.kinds[n - 1]
         waits = [f"cpu{c - 1}" for c in range(1, CPUS + 1) if self.get(s.GP_OBJ, n, c)]
         return ObjectState(
-            kind=kind,
+            kind=self.kind_word(n),
             life=LIFE.names[self.get(s.LIFE_OF, n)],
             refcnt=self.get(s.REFCNT, n),
             usercnt=self.get(s.USERCNT, n) if kind == "map" else None,
@@ -358,20 +358,47 @@ class World:
     def settled(self) -> Settled:
         """The comparable part of the state; call it on a settled world."""
         live = [n for n in self.objects if self.get(s.LIFE_OF, n) == LIFE.live]
-        kinds = {n: self.scope.kinds[n - 1] for n in live}
-        maps = {
-            self.objects[n]: (self.get(s.REFCNT, n), self.get(s.USERCNT, n))
-            for n in live if kinds[n] == "map"
-        }  # fmt: skip
-        progs = {self.objects[n]: self.get(s.REFCNT, n) for n in live if kinds[n] == "prog"}
-        btfs = {self.objects[n]: self.get(s.REFCNT, n) for n in live if kinds[n] == "btf"}
+
+        def of(*wanted: str) -> list[int]:
+            return [n for n in live if self.kind_word(n) in wanted]
+
+        name, count = self.objects, {n: self.get(s.REFCNT, n) for n in live}
         fds = self._descriptors()
-        hooks = {}
-        for n in live:
-            if self._in_sight(n, kinds[n], fds):
-                prog = self.get(self.system.entry, n)
-                hooks[self.objects[n]] = [self.objects[prog]] if prog else []
-        return Settled(maps=maps, progs=progs, btfs=btfs, fds=fds, hooks=hooks)
+        return Settled(
+            maps={name[n]: (count[n], self.get(s.USERCNT, n)) for n in of("map")},
+            progs={name[n]: count[n] for n in of("prog")},
+            btfs={name[n]: count[n] for n in of("btf")},
+            links={
+                name[n]: (
+                    count[n],
+                    name[self.get(s.LINK_PROG, n)],
+                    name.get(self.get(s.LISTED, n), ""),
+                )
+                for n in of("link")
+            },
+            fds=fds,
+            hooks={
+                name[n]: [name[p] for p in self.programs_of(n)]
+                for n in live
+                if self._in_sight(n, self.kind_word(n), fds)
+            },
+        )
+
+    def kind_word(self, n: int) -> str:
+        """The kind of an object as scenarios name it."""
+        return self.system.kind_word(self.scope.kinds[n - 1])
+
+    def links_of(self, target: int) -> list[int]:
+        """The links that are attached to a target, in the order in which they run."""
+        kinds = "|".join(self.system.links)
+        links = self.scope.domain(OBJ, kinds) if kinds else ()
+        return [n for n in links if self.get(s.LISTED, n) == target]
+
+    def programs_of(self, target: int) -> list[int]:
+        """The programs that an event at a target runs, in order."""
+        own = self.get(self.system.entry, target)
+        linked = [self.get(s.LINK_PROG, n) for n in self.links_of(target)]
+        return [own, *linked] if own else linked
 
     def _in_sight(
         self, n: int, kind: str, fds: Mapping[str, Mapping[str, tuple[str, str, int]]]
@@ -393,7 +420,7 @@ class World:
                 continue
             process, number = int(str(key[1])), int(str(key[2]))
             o = self.get(s.FILE_OBJ, file)
-            kind, name = self.scope.kinds[o - 1], self.objects[o]
+            kind, name = self.kind_word(o), self.objects[o]
             row = (*ALIKE.get(kind, (kind, name)), self.get(s.REFCNT, file))
             found.setdefault(self.procs[process - 1], {})[str(number + FIRST_FD - 1)] = row
         return found

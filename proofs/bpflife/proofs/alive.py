@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from bpflife.model.concrete import Cells
 from bpflife.model.graphs import IDLE
 from bpflife.model.rules import Rule
+from bpflife.model.state import LINK_PROG, LISTED
 from bpflife.model.system import System
 
 from .explicit import Explicit
-from .scopes import ROOMY
+from .scopes import ROOMY, fitted
 
 STEPS = 10
 SECONDS = 30.0
@@ -33,7 +34,7 @@ def never(system: System, api: str, cancelled: Callable[[], bool] = lambda: Fals
             del missing[words]
         return not missing
 
-    search = Explicit(system, system.search_rules(()), ROOMY, api)
+    search = Explicit(system, system.search_rules(()), fitted(system, ROOMY), api)
     seen = search.run([], STEPS, cancelled=cancelled, seconds=SECONDS, watch=watch)
     said = seen.complete or seen.depth >= STEPS
     return sorted(missing) if said else []
@@ -41,7 +42,7 @@ def never(system: System, api: str, cancelled: Callable[[], bool] = lambda: Fals
 
 def _goals(system: System, api: str) -> dict[str, Seen]:
     """What must be seen once, by what to say where it never is."""
-    card, entry = system.cards[api], system.entry.name
+    card = system.cards[api]
     kind = card.target.kind
     goals: dict[str, Seen] = {
         "on_target_death never comes to its end": (
@@ -61,18 +62,25 @@ def _goals(system: System, api: str) -> dict[str, Seen]:
         if spec is None or spec == "on_target_death":
             continue
         steps = system.steps_of(api, operation)
-        goals[words] = _changed(entry, steps, change)
+        goals[words] = _changed(system, steps, change)
     return goals
 
 
-def _changed(entry: str, steps: set[str], change: Callable[[int, int], bool]) -> Seen:
+def _changed(system: System, steps: set[str], change: Callable[[int, int], bool]) -> Seen:
     def seen(rule: Rule, before: Cells, after: Cells) -> bool:
         if rule.op not in steps or rule.errno:
             return False
-        hooks = {key for key in {*before, *after} if key[0] == entry}
-        return any(change(before.get(key, 0), after.get(key, 0)) for key in hooks)
+        old, new = _attached(system, before), _attached(system, after)
+        return any(change(old.get(place, 0), new.get(place, 0)) for place in {*old, *new})
 
     return seen
+
+
+def _attached(system: System, cells: Cells) -> dict[object, int]:
+    """What is attached, by place: the entry of a target, or a link that stands in a list."""
+    own = {key[1]: prog for key, prog in cells.items() if key[0] == system.entry.name}
+    listed = [key[1] for key in cells if key[0] == LISTED.name]
+    return own | {link: cells.get((LINK_PROG.name, link), 0) for link in listed}
 
 
 def _ended(rule: Rule) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bpflife.model.cards import AttachCard
@@ -24,7 +24,7 @@ from .alive import never
 from .explicit import Explicit
 from .induction import Induction
 from .replay import replay
-from .scopes import LARGER, ROOMY, SMALL, TWO_PROCESSES, TWO_THREADS, Cancelled, Found
+from .scopes import LARGER, ROOMY, SMALL, TWO_PROCESSES, TWO_THREADS, Cancelled, Found, fitted
 from .search import Search
 
 MICRO = "every call in micro-steps"
@@ -67,6 +67,7 @@ class Checker:
 
     def __post_init__(self) -> None:
         self.system = System([self.card])
+        self.ladder = [replace(r, sizes=fitted(self.system, r.sizes)) for r in self.ladder]
         self.induction: Induction | None = None
         self.idle: list[str] | None = None
         self.broken: list[str] | None = None
@@ -129,7 +130,9 @@ class Checker:
             if found:
                 return found
             reason = f"{'; '.join(idle)}: there is nothing to show"
-            return self._done(prop, began, word="UNDECIDED", reason=reason, scope=ROOMY)
+            return self._done(
+                prop, began, word="UNDECIDED", reason=reason, scope=fitted(self.system, ROOMY)
+            )
         left = self.unproved(prop)
         before = self._induce().obligations
         if not left:

@@ -61,6 +61,8 @@ def _excluded(
     solver = z3.SolverFor("QF_UFLIA")
     solver.add(*_no_internal_rule(induction, view))
     solver.add(*_not_released_on(induction, view, kind, target.payload))
+    for pointed_at, o in _points_at(induction, view, kind, target):
+        solver.add(*_not_released_on(induction, view, pointed_at, o))
     known = induction.assume(solver, view, None, set())
     solver.add(*view.guards, *view.facts())
     induction.obligations += 1
@@ -117,6 +119,18 @@ def _not_released_on(induction: Induction, view: UnboundedView, kind: str, o: An
         ]
         found += [_disabled(induction, view, rule, row) for row in itertools.product(*rows)]
     return found
+
+
+def _points_at(
+    induction: Induction, view: UnboundedView, kind: str, o: Term
+) -> list[tuple[str, Any]]:
+    """What an object points at without holding it, with the kinds that this can be: it may wait for
+    their lock, and they may be in the middle of their own end."""
+    families = [f for f in induction.system.families if f.slot and kind in f.owners]
+    return [
+        (target, view.get(f, o).payload)
+        for f in families if f.args == (OBJ,) and not f.counted for target in f.targets
+    ]  # fmt: skip
 
 
 def _values(theory: Theory, known: Mapping[Sort, Sequence[Any]], sort: Sort) -> Sequence[Any]:

@@ -12,7 +12,7 @@ from bpflife.model import state as s
 from bpflife.model.concrete import ConcreteView, Scope
 from bpflife.model.documents import Violation
 from bpflife.model.phrases import fill
-from bpflife.model.properties import Invariant, Property, emptied, internal, quiet_owner
+from bpflife.model.properties import Invariant, Property, emptied, internal, places, quiet_owner
 from bpflife.model.system import System
 from bpflife.model.values import CPU, LIFE, OBJ
 from bpflife.model.world import World
@@ -67,9 +67,9 @@ def _gap(
     if op not in system.steps_of(api, prop.operation):
         return None
     then, now = ConcreteView(world.scope, before), ConcreteView(world.scope, world.cells)
-    for target in world.scope.domain(OBJ, "|".join(system.targets)):
-        if emptied(system, then, now, target):
-            name = world.name(OBJ, target)
+    for place in world.scope.domain(OBJ, "|".join(places(system))):
+        if emptied(system, then, now, place):
+            name = world.name(OBJ, place)
             sentence = f"{name} is empty in the middle of a replace: an event here runs nothing"
             return Violation(property=prop.name, at=at, sentence=sentence, nodes=[name])
     return None

@@ -75,6 +75,8 @@ def _general(system: System) -> list[Invariant]:
     found += [_always_full(f) for f in full if f in system.families]
     found += [_owner_phase(f) for f in _owned(system)]
     found += [_own_slot(f) for f in selves if f in system.families]
+    if system.targets and not system.entry.owners:
+        found.append(_owner_phase(system.entry))  # nobody: programs are in links only
     if s.VMA in system.families:
         found += [_only_alive("mapping", s.VMA), _child()]
     if s.WRITES in system.families:
@@ -91,6 +93,8 @@ def _general(system: System) -> list[Invariant]:
     if s.MTYPE in system.families:
         found.append(Invariant("an unborn map has no type", (OBJ,), _untyped))
     found += [_while_used(f) for f in s.VERDICTS if f in system.families]
+    if system.links:
+        found += [_link_full(system), _listed(system)]
     for f in registers(system, OBJ):
         found.append(_dying_register(f))
     if s.RUNNING in system.families:
@@ -244,6 +248,46 @@ def _always_full(family: Family) -> Invariant:
         return Implies(And(k.kind(o, *family.owners), there), ne(k.get(family, o), NONE))
 
     return Invariant(f"{family.name} is full while its owner is there", (OBJ,), body)
+
+
+def _link_full(system: System) -> Invariant:
+    """A link has a program as long as it exists."""
+
+    def body(k: View, o: Value) -> Value:
+        there = one_of(k.get(s.LIFE_OF, o), (LIFE.live, LIFE.dying))
+        return Implies(And(k.kind(o, *system.links), there), ne(k.get(s.LINK_PROG, o), NONE))
+
+    return Invariant("every link has a program", (OBJ,), body)
+
+
+def _listed(system: System) -> Invariant:
+    """The target of an attached link lives, or has not let its links go yet."""
+    before = [
+        (card.target.kind, _until(system.releases[card.target.kind], "detach links"))
+        for card in system.links.values()
+    ]
+
+    def body(k: View, link: Value) -> Value:
+        t = k.get(s.LISTED, link)
+        there = [
+            And(
+                k.kind(t, kind),
+                Or(
+                    k.live(t),
+                    And(eq(k.get(s.LIFE_OF, t), LIFE.dying), one_of(k.get(s.AT, t), early)),
+                ),
+            )
+            for kind, early in before
+        ]
+        return Or(eq(t, NONE), *there)
+
+    return Invariant("an attached link's target has not let it go", (OBJ,), body)
+
+
+def _until(graph: Graph, text: str) -> list[int]:
+    """The places of a release path up to the end of a step (a loop: while it can turn)."""
+    ends = [e.source for e in graph.edges if e.step.text == text]
+    return list(range(graph.base, max(ends, default=graph.base + graph.size - 1) + 1))
 
 
 def _owner_phase(family: Family) -> Invariant:

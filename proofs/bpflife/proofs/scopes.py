@@ -16,14 +16,14 @@ from bpflife.model.values import CPU, FD, IDX, PATH, PROC
 
 SMALL = {
     "processes": 1, "descriptors": 2, "files": 2, "maps": 0, "programs": 1, "hooks": 1,
-    "pins": 0, "CPUs": 1,
+    "pins": 0, "CPUs": 1, "links": 1,
 }  # fmt: skip
 ROOMY = {**SMALL, "programs": 2}
 TWO_THREADS = {"processes": 1, "threads": 2, **SMALL}
 TWO_PROCESSES = {**SMALL, "processes": 2}
 LARGER = {
     "processes": 2, "descriptors": 2, "files": 3, "maps": 1, "programs": 2, "hooks": 1,
-    "pins": 1, "inodes": 1, "CPUs": 1,
+    "pins": 1, "inodes": 1, "CPUs": 1, "links": 1,
 }  # fmt: skip
 PLURALS = {  # kind -> how a scope calls several of them; what a scope does not name, it has none of
     "file": "files", "map": "maps", "prog": "programs", "socket": "sockets",
@@ -40,6 +40,8 @@ def make_scope(system: System, sizes: dict[str, int]) -> Scope:
     kinds: list[str] = []
     for kind, plural in PLURALS.items():
         kinds += [kind] * (sizes.get(plural, 0) if kind in system.kinds else 0)
+    for kind in system.links:
+        kinds += [kind] * sizes.get("links", 0)
     for kind in system.targets:
         kinds += [kind] * sizes["hooks"]
     domains = {
@@ -50,6 +52,15 @@ def make_scope(system: System, sizes: dict[str, int]) -> Scope:
     instances = [0, *(i for i, kind in enumerate(kinds, 1) if kind == "bpffs")]
     inside = {path: instances[(path - 1) % len(instances)] for path in range(1, domains[PATH] + 1)}
     return Scope(domains, kinds, tasks, inside)
+
+
+def fitted(system: System, sizes: dict[str, int]) -> dict[str, int]:
+    """The sizes for a system: a link needs an open file and a descriptor more; without links it is
+    not spoken of them."""
+    links = sizes.get("links", 0) if system.links else 0
+    more = {"links": links, "descriptors": sizes["descriptors"] + links}
+    more["files"] = sizes["files"] + links
+    return {what: more.get(what, n) for what, n in sizes.items() if what != "links" or links}
 
 
 @dataclass

@@ -21,7 +21,7 @@ from typing import Any
 import z3
 
 from bpflife.model import state as s
-from bpflife.model.properties import Invariant, Property, emptied, internal, quiet_owner
+from bpflife.model.properties import Invariant, Property, emptied, internal, places, quiet_owner
 from bpflife.model.rules import Rule
 from bpflife.model.system import System
 from bpflife.model.values import BOOL, OBJ, PROC, RUN, lift
@@ -158,10 +158,9 @@ class Search:
         after = BoundedView(self.layout, self.cells[-1])
         backend = self.layout.backend
         gaps = []
-        for kind in self.system.targets:
-            for i in self.layout.scope.domain(OBJ, kind):
-                target = before.value(OBJ, backend.literal(OBJ, i))
-                gaps.append(lift(backend, BOOL, emptied(self.system, before, after, target)))
+        for i in self.layout.scope.domain(OBJ, "|".join(places(self.system))):
+            place = before.value(OBJ, backend.literal(OBJ, i))
+            gaps.append(lift(backend, BOOL, emptied(self.system, before, after, place)))
         return z3.And(z3.Or(*fired), z3.Or(*gaps))
 
     # -- searching -----------------------------------------------------------------------------

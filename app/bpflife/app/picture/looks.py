@@ -109,6 +109,7 @@ FAMILIES: Final = {
     "dir": Family("is kept by its name", owner="hook", mark="has a name"),
     "running": Family("is inside", owner="cpu"),
     "link_prog": Family("holds", owner="link"),
+    "listed": Family("is attached to", owner="link"),
     "elem": Family("has as element", owner="map"),
     "psock": Family("is intercepted by", owner="socket"),
     "sock": Family("is of", mark="of a socket"),

@@ -303,10 +303,13 @@ def titles_of(trace: Trace) -> dict[str, str]:
     """What operations are called in words, as far as the trace's cards are known."""
     cards = trace.scenario.cards if trace.scenario else []
     try:
-        specs = Language(system_for(cards)).specs
+        system = system_for(cards)
     except InputError:  # a card of the user's own
-        specs = Language(system_for([])).specs
-    return {**ENDS, **{spec.rule or spec.do: spec.title for spec in specs}}
+        system = system_for([])
+    links = dict.fromkeys(system.links, ENDS["link"])
+    targets = {kind: f"a {kind.replace('_', ' ')} goes away" for kind in system.targets}
+    specs = Language(system).specs
+    return {**targets, **ENDS, **links, **{spec.rule or spec.do: spec.title for spec in specs}}
 
 
 def rule_words(rule: str, titles: dict[str, str]) -> str:

@@ -7,6 +7,7 @@ three views at once, because it only uses what every `View` has.
 from . import (
     access,
     hooks,
+    links,
     maps,
     mounts,
     networks,
@@ -41,4 +42,5 @@ MODULES = (
     access,
     mounts,
     networks,
+    links,
 )  # each registers its own

@@ -5,10 +5,20 @@ from __future__ import annotations
 from .. import state as s
 from ..state import View
 from ..steps import Env, Frame, Param, Step
-from ..values import BOOL, FD, LIFE, NONE, OBJ, And, If, eq, ne
+from ..values import BOOL, FD, LIFE, NONE, OBJ, And, If, Value, eq, ne
 from .networks import join_net
 from .programs import may_sleep
 from .registry import step
+
+
+def born(f: Frame, k: View, e: Env, o: Value, reg: str) -> None:
+    """A new object lives, with the local's reference."""
+    k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"create {reg} finds the local empty")
+    k.set(s.LIFE_OF, (o,), LIFE.live)
+    k.set(s.REFCNT, (o,), 1)
+    k.set(f.reg(reg), (e["me"],), o)
+    if "processes" in f.parts:
+        k.set(s.BY, (o,), e["me"])
 
 
 @step("create {reg} {kind}")
@@ -20,17 +30,12 @@ def _create(f: Frame, reg: str, kind: str) -> Step:
 
     def effect(k: View, e: Env) -> None:
         o = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), kind)
-        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"create {reg} finds the local empty")
-        k.set(s.LIFE_OF, (o,), LIFE.live)
-        k.set(s.REFCNT, (o,), 1)
-        k.set(f.reg(reg), (e["me"],), o)
+        born(f, k, e, o, reg)
         if kind == "prog":
             k.set(f.ptype, (o,), e["type"])
             if sleeps:
                 fine = If(may_sleep(f, e["type"]), s.SLEEP.yes, s.SLEEP.wrong, s.SLEEP)
                 k.set(s.SLEEPABLE, (o,), If(e["sleepable"], fine, s.SLEEP.no))
-        if "processes" in f.parts:
-            k.set(s.BY, (o,), e["me"])
         if in_net:  # sock_net: of whoever makes it, for good (sk_alloc: net/core/sock.c)
             join_net(k, o, k.get(s.NET, k.get(s.PROC_OF, e["me"])))
 
@@ -43,8 +48,9 @@ def _create(f: Frame, reg: str, kind: str) -> Step:
 
 @step("open {file} on {reg}")
 def _open(f: Frame, file: str, reg: str) -> Step:
-    """A new open file takes over the local's reference; for a map it is a user reference.
-    (anon_inode_getfd; bpf_map_new_fd, bpf_prog_new_fd)"""
+    """A new open file takes over the local's reference; for a map it is a user reference. From
+    here on the object's id can be looked up.
+    (anon_inode_getfd; bpf_map_new_fd, bpf_prog_new_fd, bpf_link_settle)"""
 
     return _opened(f, file, reg, f"open {file} on {reg}", asked=False)
 
@@ -70,11 +76,14 @@ def _opened(f: Frame, file: str, reg: str, text: str, asked: bool) -> Step:
         k.set(f.reg(file), (e["me"],), new)
         k.set(s.FILE_OBJ, (new,), o)
         k.set(f.reg(reg), (e["me"],), NONE)
+        if "processes" in f.parts:
+            k.set(s.PUBLISHED, (o,), True)
         f.count_user(k, o, 1)
-        if access:  # BTF and directories are for reading only, programs are always opened for both
+        if access:  # to read only: BTF, links and directories; programs are always for both
             mode = e["mode"] if params else s.MODE.read_write
             mode = If(k.kind(o, "map"), mode, s.MODE.read_write, s.MODE)
-            k.set(s.MODE_OF, (new,), If(k.kind(o, "btf", "mnt", "netns"), s.MODE.read_only, mode))
+            reads = k.kind(o, "btf", "mnt", "netns", *f.links)
+            k.set(s.MODE_OF, (new,), If(reads, s.MODE.read_only, mode))
 
     words = f"opens {{{file}}}: it takes over the reference"
     regs = {file: "full", reg: "empty"}

@@ -9,17 +9,24 @@ from typing import NamedTuple
 from .. import state as s
 from ..state import Family, View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import FD, IDX, NONE, OBJ, Or, Value, eq, ne
+from ..values import FD, IDX, NONE, OBJ, And, Or, Value, eq, ne
 from .paths import lookup
 from .registry import OWN_SLOTS, step
 
-PINNABLE = ("map", "prog")
 WRONG_KIND = {"socket": "ENOTSOCK"}  # what a call says of a file of another kind; else EINVAL
+
+
+def pinnable(f: Frame) -> tuple[str, ...]:
+    """The kinds of object that bpffs can hold. (bpf_fd_probe_obj: kernel/bpf/inode.c)"""
+    return ("map", "prog", *f.links)
 
 
 def kinds_of(f: Frame, arg: str) -> tuple[str, ...]:
     """The kinds of object that an argument can lead to."""
-    return PINNABLE if f.args[arg] in ("path", "fd") else (f.args[arg],)
+    sort = f.args[arg]
+    if sort == "link":
+        return tuple(f.links)
+    return pinnable(f) if sort in ("path", "fd") else (sort,)
 
 
 class Way(NamedTuple):
@@ -263,7 +270,7 @@ def _put_own(f: Frame, word: str, slot: Family) -> Step:
     return Step(f"put {word}", words, one, (Param("i", IDX),), loop=True, done=done)
 
 
-ALWAYS_FULL = ("object", "pinned", "root")  # nothing else may be missing when its owner dies
+ALWAYS_FULL = ("object", "pinned", "root", "program")  # nothing else may be missing at the end
 OWN_WORDS = {
     "object": "the open file is closed for good: what it held loses a reference",
     "pinned": "the file in bpffs has no name any more: what it held loses a reference",
@@ -275,17 +282,24 @@ OWN_WORDS = {
     "net": "lets go of its network namespace, unless that is the world's first",
     "skb_verdict": "lets go of the program that ran on what it received, if any",
     "msg_parser": "lets go of the program that ran on what it sent, if any",
+    "program": "the dead link gives its program back: refcnt -1",
 }
 
 
 @step("find {reg} by id")
 def _find_by_id(f: Frame, reg: str) -> Step:
-    """A counted reference to an object by its id: only while its count is above zero, so nothing
-    comes back from the dead. ENOENT: it is gone.
-    EINVAL: a mode is asked for, and it is no map.
-    (bpf_map_get_fd_by_id, bpf_prog_by_id: kernel/bpf/syscall.c, under the lock of the ids)"""
-    kinds = f.args["object"].split("|") if "object" in f.args else []
-    checks = [Check("ENOENT", lambda k, e: k.live(e["object"]))]
+    """A counted reference to an object by its id: only once the call that made it has published
+    that, and while its count is above zero, so nothing comes back from the dead. ENOENT: it is
+    gone. EINVAL: a mode is asked for, and it is no map.
+    (bpf_map_get_fd_by_id, bpf_prog_by_id, bpf_link_by_id: kernel/bpf/syscall.c, under the lock of
+    the ids; a link that is not settled yet is EAGAIN there)"""
+    named = f.args["object"].split("|") if "object" in f.args else []
+    kinds = [x for kind in named for x in (f.links if kind == "link" else (kind,))]
+
+    def known(k: View, e: Env) -> Value:
+        return And(k.live(e["object"]), eq(k.get(s.PUBLISHED, e["object"]), True))
+
+    checks = [Check("ENOENT", known)]
     params = [Param("object", OBJ, "|".join(kinds))]
     if "access" in f.parts:
 

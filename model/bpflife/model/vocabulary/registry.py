@@ -26,6 +26,7 @@ OWN_SLOTS: dict[str, Family] = {  # `put object`: a slot of the dying object, no
     "btf": s.BTF_OF,
     "net": s.SK_NET,
     **{family.name: family for family in s.VERDICTS},
+    "program": s.LINK_PROG,
 }
 VOCABULARY: dict[str, tuple[re.Pattern[str], Maker, str]] = {}
 PART: dict[str, str] = {}  # form -> the part of Linux that it is about, if it is not the core
@@ -33,7 +34,7 @@ PART: dict[str, str] = {}  # form -> the part of Linux that it is about, if it i
 
 def step(pattern: str, part: str = "core") -> Callable[[Maker], Maker]:
     """Register one form of step; `{x}` in the pattern is a word. Where a system lacks `part` of
-    Linux, the step is left out of every operation."""
+    Linux (or one of several, joined by +), the step is left out of every operation."""
     regex = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[a-z][a-z0-9_]*)", re.escape(pattern))
 
     def add(make: Maker) -> Maker:

@@ -239,7 +239,7 @@ class Fitting:
 
     def _kind(self, label: str) -> str:
         o = self._behind(label)
-        return self.player.world.scope.kinds[o - 1] if o else ""
+        return self.player.world.kind_word(o) if o else ""
 
     def _socket_type(self, label: str) -> str:
         return s.SOCKET_TYPE.names[self.player.world.get(s.STYPE, self._behind(label))]

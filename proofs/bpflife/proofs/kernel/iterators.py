@@ -9,14 +9,17 @@ the object; the record grows on the stack below R10.
 
 from __future__ import annotations
 
-from bpflife.proofs.kernel.asm import R1, R6, R7, R8, R9, R10, Code
+from bpflife.proofs.kernel.asm import R1, R2, R6, R7, R8, R9, R10, Code
 from bpflife.proofs.kernel.btf import Btf
 
-# id, second id (the program of a link), refcnt, usercnt (of a map), id and refcnt of its BTF
+# id, second id (the program of a link), refcnt, usercnt (of a map) or the cgroup of a link, id and
+# refcnt of its BTF
 OBJECT_RECORD = "=IIQQII"
 # process, descriptor, f_op, file refcount, object id or inode, depth of pid ns; and the refcnt of
 # BTF, or the id of a perf event's program
 FILE_RECORD = "=IIQQIIQ"
+
+LINK_TYPE_CGROUP = 3  # include/uapi/linux/bpf.h: enum bpf_link_type
 
 _SIZE = 32  # bytes of an OBJECT_RECORD
 _FILE_SIZE = 40  # bytes of a FILE_RECORD
@@ -41,14 +44,23 @@ def progs(btf: Btf) -> bytes:
 
 
 def links(btf: Btf) -> bytes:
-    """Outputs every link: id, id of its program or 0, refcnt, 0, 0, 0."""
+    """Outputs every link: id, id of its program or 0, refcnt, id of its cgroup or 0, 0, 0.
+
+    A link to a cgroup has none any more once it is detached; the others have none anyway.
+    """
     code = _begin()
     code.load(R1, R7, btf.offset("bpf_link", "id"), 4).store(R10, -32, R1, 4)
     code.load(R1, R7, btf.offset("bpf_link", "refcnt")).store(R10, -24, R1)
     code.set(R1, 0).store(R10, -28, R1, 4).store(R10, -16, R1).store(R10, -8, R1)
-    code.load(R8, R7, btf.offset("bpf_link", "prog")).jump_if_zero(R8, "write")
+    code.load(R8, R7, btf.offset("bpf_link", "prog")).jump_if_zero(R8, "no program")
     code.load(R8, R8, btf.offset("bpf_prog", "aux"))
     code.load(R1, R8, btf.offset("bpf_prog_aux", "id"), 4).store(R10, -28, R1, 4)
+    code.label("no program").load(R1, R7, btf.offset("bpf_link", "type"), 4)
+    code.set(R2, LINK_TYPE_CGROUP).jump_if_differ(R1, R2, "write")
+    pointers = (("bpf_cgroup_link", "cgroup"), ("cgroup", "kn"), ("kernfs_node", "id"))
+    for struct, field in pointers:
+        code.plus(R7, btf.offset(struct, field)).probe_read(-16, 8, R7)
+        code.load(R7, R10, -16).jump_if_zero(R7, "write")
     return _end(code.label("write"), _SIZE)
 
 

@@ -36,10 +36,11 @@ class MapRefs(NamedTuple):
 
 
 class LinkRefs(NamedTuple):
-    """References of a link, and the id of its program (0: none)."""
+    """References of a link, the id of its program, and the cgroup it is attached to (0: none)."""
 
     refcnt: int
     prog_id: int
+    cgroup_id: int
 
 
 class FileRefs(NamedTuple):
@@ -141,8 +142,8 @@ class Refs:
             if id not in self._own["prog"]
         }
         links = {
-            id: LinkRefs(ref - 1, prog)
-            for id, prog, ref, *_ in self._objects(self._links, btfs)
+            id: LinkRefs(ref - 1, prog, cgroup)
+            for id, prog, ref, cgroup, _, _ in self._objects(self._links, btfs)
             if id not in self._own["link"]
         }
         found = Snapshot(maps, progs, links, btfs=btfs)

@@ -31,7 +31,7 @@ from bpflife.model.world import ALIKE
 
 from .actors import Actor, Reply
 from .commands import COMMANDS
-from .refs import FileRefs, Snapshot
+from .refs import FileRefs, LinkRefs, Snapshot
 from .world import World
 
 NAME_LENGTH = 15  # BPF_OBJ_NAME_LEN - 1
@@ -160,6 +160,7 @@ class KernelSide:
         if command == "cgroup_make":
             kind = next(k for k, c in self.system.targets.items() if c.target.made_by == spec.do)
             self.hooks[name] = kind
+            self.names[("hook", os.stat(self.world.cgroup_path(name)).st_ino)] = name
         else:
             self.hooks.pop(name, None)
         return None
@@ -249,6 +250,7 @@ class KernelSide:
             maps={self._name("map", i): tuple(refs) for i, refs in snapshot.maps.items()},
             progs={self._name("prog", i): refs for i, refs in snapshot.progs.items()},
             btfs={self._name("btf", i): refs for i, refs in snapshot.btfs.items()},
+            links={self._name("link", i): self._link(link) for i, link in snapshot.links.items()},
             fds=fds,
             hooks={
                 **{name: self._attached(name, kind) for name, kind in self.hooks.items()},
@@ -267,6 +269,12 @@ class KernelSide:
 
     def _name(self, kind: str, number: int) -> str:
         return self.names.get((kind, number), f"{kind} {number}")
+
+    def _link(self, link: LinkRefs) -> tuple[int, str, str]:
+        """Its count, its program, and the hook that it is attached to, which may be removed: it
+        lets its links go some time later."""
+        hook = self._name("hook", link.cgroup_id) if link.cgroup_id else ""
+        return link.refcnt, self._name("prog", link.prog_id), hook
 
     def _events(self, snapshot: Snapshot) -> dict[str, list[str]]:
         """What is attached to the perf events behind descriptors, if a card is about them."""

@@ -1,0 +1,183 @@
+"""Links: an attachment that is an object of its own, with an id, files and pins.
+
+A link holds its program from its birth until it is freed, attached or not (`link_prog`, counted).
+While it is attached it stands in the list of its target (`listed`): a pointer that nobody counts,
+the target's as well as the link's. It leaves the list when it is detached, when its last reference
+goes, and when the target dies; from then on it is *defunct*: it can still be found, opened and
+pinned, and holds its program, but no event runs it.
+
+Linux takes one mutex and then looks where the link is attached (cgroup_mutex, rtnl). Here every
+target has a lock of its own, so that looking and locking are one step.
+"""
+
+from __future__ import annotations
+
+from .. import state as s
+from ..state import View
+from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
+from ..values import LIFE, NONE, OBJ, Not, Or, Value, eq, ne
+from .objects import born
+from .registry import nothing, step
+
+
+@step("create {reg} {kind} of {prog}")
+def _create(f: Frame, reg: str, kind: str, prog: str) -> Step:
+    """A new link with refcnt 1, which the local holds; it takes over the program's reference.
+    (bpf_link_init: kernel/bpf/syscall.c)"""
+    if kind not in f.links:
+        raise StepError(f"`{kind}` is no kind of link; the card's `link` field names one")
+
+    def effect(k: View, e: Env) -> None:
+        o = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), kind)
+        p = k.get(f.reg(prog), e["me"])
+        k.need(ne(p, NONE), f"create {reg} finds a program in {prog}")
+        born(f, k, e, o, reg)
+        k.set(s.LINK_PROG, (o,), p)
+        k.set(f.reg(prog), (e["me"],), NONE)
+
+    words = f"creates link {{{reg}}} with refcnt 1; it holds the program from now on"
+    text, regs = f"create {reg} {kind} of {prog}", {reg: "full", prog: "empty"}
+    return Step(text, words, effect, regs=regs, kinds=(kind,), makes=reg)
+
+
+@step("list {reg} on target")
+def _list(f: Frame, reg: str) -> Step:
+    """The link is the last in the target's list: events run its program from now on.
+    (__cgroup_bpf_attach, update_effective_progs: kernel/bpf/cgroup.c)"""
+
+    def effect(k: View, e: Env) -> None:
+        link = k.get(f.reg(reg), e["me"])
+        k.need(ne(link, NONE), f"list finds a link in {reg}")
+        k.set(s.LISTED, (link,), f.target(k, e))
+
+    words = "puts the link into the list of the hook: events run its program from now on"
+    return Step(f"list {reg} on target", words, effect)
+
+
+def _hook_of(f: Frame, reg: str) -> Guard:
+    """Where the link of a local is attached; none when it is defunct."""
+    return lambda k, e: k.get(s.LISTED, k.get(f.reg(reg), e["me"]))
+
+
+def _not_freed(target: Guard) -> tuple[tuple[Guard, str], ...]:
+    def holds(k: View, e: Env) -> Value:
+        return ne(k.get(s.LIFE_OF, target(k, e)), LIFE.freed)
+
+    return ((holds, "the hook that the link is attached to is not freed memory"),)
+
+
+@step("lock target of {reg}")
+def _lock(f: Frame, reg: str) -> Step:
+    """Takes the lock of the target that the link is attached to; waits while somebody has it. The
+    call works on that target from here. ENOLINK: the link is defunct.
+    (cgroup_bpf_replace: kernel/bpf/cgroup.c)"""
+    if not f.hook:
+        raise StepError("`lock target of` is a step of cards: they have a target")
+    target = _hook_of(f, reg)
+
+    def effect(k: View, e: Env) -> None:
+        t = target(k, e)
+        k.set(s.TARGET, (e["me"],), t)
+        k.set(s.LOCK, (t,), e["me"])
+
+    attached = Check("ENOLINK", lambda k, e: ne(target(k, e), NONE))
+    return Step(
+        f"lock target of {reg}", "takes the lock of the hook that the link is attached to", effect,
+        waits=lambda k, e: k.unlocked(target(k, e)), checks=(attached,), lock=1, target=f.hook,
+        first=_not_freed(target),
+    )  # fmt: skip
+
+
+@step("swap program of {link} <-> {reg}")
+def _swap(f: Frame, link: str, reg: str) -> Step:
+    """The link's program and the local change places in one store: an event runs the old one or
+    the new one. No count changes. (xchg of link->prog, replace_effective_prog)"""
+
+    def effect(k: View, e: Env) -> None:
+        o, new = k.get(f.reg(link), e["me"]), k.get(f.reg(reg), e["me"])
+        k.need(ne(new, NONE), f"swap finds a program in {reg}")
+        k.set(f.reg(reg), (e["me"],), k.get(s.LINK_PROG, o))
+        k.set(s.LINK_PROG, (o,), new)
+
+    words = f"swaps the link's program for {{{reg}}} in one store; the local holds the old one now"
+    text = f"swap program of {link} <-> {reg}"
+    return Step(text, words, effect, regs={reg: "full"}, kinds=("prog",))
+
+
+@step("expect program of {link} == {what}")
+def _expect_program(f: Frame, link: str, what: str, errno: str) -> Step:
+    """The link has this local's program, else the errno."""
+
+    def holds(k: View, e: Env) -> Value:
+        program = k.get(s.LINK_PROG, k.get(f.reg(link), e["me"]))
+        return eq(program, k.get(f.reg(what), e["me"]))
+
+    text = f"expect program of {link} == {what}"
+    return Step(text, "looks at the link's program", nothing, checks=(Check(errno, holds),))
+
+
+@step("may open {reg} as asked", part="links+access")
+def _may_open(f: Frame, reg: str) -> Step:
+    """EINVAL: it is a link, and not for both is asked. (bpf_obj_get_user: kernel/bpf/inode.c)"""
+
+    def holds(k: View, e: Env) -> Value:
+        is_link = k.kind(k.get(f.reg(reg), e["me"]), *f.links)
+        return Or(Not(is_link), eq(e["mode"], s.MODE.read_write))
+
+    text, params = f"may open {reg} as asked", (Param("mode", s.MODE),)
+    return Step(text, "looks at the mode", nothing, params, checks=(Check("EINVAL", holds),))
+
+
+@step("unlist {reg}")
+def _unlist(f: Frame, reg: str) -> Step:
+    """The link leaves the list of its target, if it stands in one: it is defunct. The program is
+    not put: that is for the link's end. One step, under the target's lock.
+    (bpf_cgroup_link_detach: kernel/bpf/cgroup.c)"""
+    target = _hook_of(f, reg)
+
+    def effect(k: View, e: Env) -> None:
+        k.set(s.LISTED, (k.get(f.reg(reg), e["me"]),), NONE)
+
+    return Step(
+        f"unlist {reg}", "takes the link out of the hook's list, if it is in one", effect,
+        waits=lambda k, e: k.unlocked(target(k, e)), first=_not_freed(target),
+    )  # fmt: skip
+
+
+@step("leave hook")
+def _leave(f: Frame) -> Step:
+    """The dying link leaves the list of its target, if it stands in one: no new event runs its
+    program. One step, under the target's lock. (bpf_cgroup_link_release: kernel/bpf/cgroup.c)"""
+    if f.own not in f.links:
+        raise StepError("`leave hook` is a step of on_last_put: only a dying link does it")
+
+    def target(k: View, e: Env) -> Value:
+        return k.get(s.LISTED, e["me"])
+
+    def effect(k: View, e: Env) -> None:
+        k.set(s.LISTED, (e["me"],), NONE)
+
+    return Step(
+        "leave hook", "the link leaves the hook's list: no new event runs its program", effect,
+        waits=lambda k, e: k.unlocked(target(k, e)), first=_not_freed(target),
+    )  # fmt: skip
+
+
+@step("detach links")
+def _detach(f: Frame) -> Step:
+    """The dying target lets one link after the other go: they are defunct, and hold their programs
+    on. (cgroup_bpf_release -> bpf_cgroup_link_auto_detach: kernel/bpf/cgroup.c)"""
+    if f.own not in f.targets:
+        raise StepError("`detach links` is a step of on_target_death")
+
+    def effect(k: View, e: Env) -> None:
+        k.when(eq(k.get(s.LISTED, e["link"]), e["me"]))
+        k.set(s.LISTED, (e["link"],), NONE)
+
+    kinds = "|".join(f.links)
+
+    def done(k: View, e: Env) -> Value:
+        return k.all(OBJ, lambda link: ne(k.get(s.LISTED, link), e["me"]), kinds)
+
+    words = "a link that was attached to it is detached: it stays, without effect"
+    return Step("detach links", words, effect, (Param("link", OBJ, kinds),), loop=True, done=done)
