@@ -111,8 +111,15 @@ def test_other_links_cannot_be_made() -> None:
     )
 
 
-def test_one_card_per_kind_of_hook() -> None:
-    refused("are both about a cgroup", cards=("cgroup_legacy", "cgroup_link"))
+def test_a_hook_has_one_program_of_its_own() -> None:
+    refused("are both about a cgroup", cards=("cgroup_legacy", "bad_replace_gap"))
+    refused(
+        "flags: no such field",
+        Step(do="cgroup_make", by="a", target="web"),
+        Step(do="prog_load", by="a", prog="p"),
+        Step(do="attach", by="a", target="web", prog="p", flags="allow_multi"),
+        cards=("cgroup_legacy", "cgroup_link"),
+    )
 
 
 def test_a_links_last_close_leaves_it_to_a_work_item() -> None:

@@ -153,6 +153,19 @@ def test_a_link_that_means_nothing(change: dict[str, Any], message: str) -> None
 def test_two_cards_of_one_kind_of_hook_are_refused() -> None:
     with pytest.raises(InputError, match="are both about a cgroup"):
         System([load_card("cgroup_legacy"), load_card("bad_replace_gap")])
+    with pytest.raises(InputError, match="are both about a cgroup"):
+        other = card_data("cgroup_link") | {"program": "xdp"}
+        System([load_card("cgroup_legacy"), AttachCard.model_validate(other)])
+
+
+def test_links_are_beside_a_program_of_the_same_hook() -> None:
+    """The death of the hook is about both; alone, a card does not ask about the other."""
+    both = System([load_card("cgroup_legacy"), load_card("cgroup_link")])
+    steps = {edge.step.text for edge in both.releases["cgroup"].edges}
+    assert {"clear entry -> old", "detach links"} <= steps
+    alone = System([load_card("cgroup_legacy")])
+    texts = {e.step.text for graph in alone.graphs.values() for e in graph.edges}
+    assert "expect no links" not in texts
 
 
 def test_an_expectation_of_an_unknown_property_is_refused(tmp_path: Path) -> None:

@@ -125,16 +125,8 @@ def link_that_borrows_its_program(card: Card) -> None:
     steps(card, "attach")[1] = "copy prog from prog"
 
 
-def update_that_keeps_the_old_program(card: Card) -> None:
-    steps(card, "replace").remove("put new")
-
-
 def end_that_stays_attached(card: Card) -> None:
     card["on_last_put"].remove("leave hook")
-
-
-def end_that_leaves_too_late(card: Card) -> None:
-    card["on_last_put"] = ["put program", "leave hook"]
 
 
 def death_that_keeps_its_links(card: Card) -> None:
@@ -145,9 +137,7 @@ def death_that_keeps_its_links(card: Card) -> None:
     ("change", "name", "word"),
     [
         (link_that_borrows_its_program, "count-equals-holders", "VIOLATED"),
-        (update_that_keeps_the_old_program, "count-equals-holders", "VIOLATED"),
         (end_that_stays_attached, "reachable-not-freed", "VIOLATED"),
-        (end_that_leaves_too_late, "reachable-not-freed", "VIOLATED"),
         (death_that_keeps_its_links, "reachable-not-freed", "VIOLATED"),
     ],
 )

@@ -10,7 +10,7 @@ import pytest
 from bpflife.model import state as s
 from bpflife.model.catalogue import card_names, load_card
 from bpflife.model.documents import Verdict
-from bpflife.model.properties import CATALOGUE, attached
+from bpflife.model.properties import CATALOGUE, attached, counts, reachable
 from bpflife.model.rules import Rule
 from bpflife.model.simulator import play
 from bpflife.model.state import View
@@ -178,6 +178,15 @@ def test_the_end_states_of_a_proof_exist() -> None:
     remote = Induction(System([load_card("cgroup_legacy")]))
     remote.run()
     assert unproved(remote, attached(remote.system)) != []
+
+
+def test_two_cards_of_one_hook_are_proved_together() -> None:
+    """A hook with a program of its own, or with links: the invariants hold of both at once."""
+    induction = Induction(System([load_card("cgroup_legacy"), load_card("cgroup_link")]))
+    kept = induction.run().kept
+    wanted = (*counts(induction.system), *reachable(induction.system))
+    assert {invariant.name for invariant in wanted} <= set(kept)
+    assert induction.needs_unproved() == []
 
 
 def test_a_check_can_be_cancelled() -> None:

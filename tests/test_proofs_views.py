@@ -46,17 +46,20 @@ Sample = tuple[Rule, dict[str, int], Cells]
 def samples(card: str) -> tuple[System, Scope, dict[str, list[Sample]]]:
     """For every rule of a card's system some states to run it on; where it fires, if possible.
 
-    A second card is beside it, so that there are two types of programs and of hooks. Linux's core
-    is sampled with the first good card only; all of Linux, in micro-steps, as "linux".
+    A second card is beside it, so that there are two types of programs and of hooks; beside links
+    also one of the same hook. Linux's core is sampled with the first good card only; all of Linux,
+    in micro-steps, as "linux".
     """
     first = "cgroup_legacy" if card == LINUX else card
     other = "cgroup_legacy" if first == "perf_event" else "perf_event"
-    system = System([load_card(first), load_card(other)], PARTS if card == LINUX else CORE)
+    cards = [first, other, *(["cgroup_legacy"] if first == "cgroup_link" else [])]
+    system = System([load_card(c) for c in cards], PARTS if card == LINUX else CORE)
     every = system.rules() if card == LINUX else system.all_rules().values()
     rules = [r for r in every if not r.noop]
     walk = Walk(system, rules, SCOPE, seed=7)
     every_op = card in (LINUX, "cgroup_legacy")
-    wanted = [r for r in rules if every_op or r.op.startswith(f"{card}.")]
+    own = tuple(f"{c}." for c in (card, *cards[2:]))
+    wanted = [r for r in rules if every_op or r.op.startswith(own)]
     by_rule: dict[str, list[Sample]] = {r.name: [] for r in wanted}
     seen: list[Cells] = []
     for rule, env, cells in walk.states(30, 60):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from bpflife.model.concrete import Blocked, Cells, ConcreteView, Scope
 from bpflife.model.graphs import facts
 from bpflife.model.rules import Rule
-from bpflife.model.state import FILE_OBJ, LIFE_OF, LOCK, TARGET, Broken, Family
+from bpflife.model.state import FILE_OBJ, LIFE_OF, LISTED, LOCK, TARGET, Broken, Family
 from bpflife.model.system import System
 from bpflife.model.values import BOOL, LIFE, NAT, OBJ, Value
 from bpflife.proofs.explicit import Explicit
@@ -124,7 +124,9 @@ class Walk:
             rule.body(view, env)
         new = dict(cells)
         late = view.read[-2:] if self.rng.random() < 0.7 else view.read  # what it stopped at
-        for family, row in self.rng.sample(late, min(len(late), 2)):
+        families = {f.name: f for f in self.system.families}  # a card's say who owns a cell
+        for read, row in self.rng.sample(late, min(len(late), 2)):
+            family = families.get(read.name, read)
             if family.name in ("pc", "at", TARGET.name) or not all(row):
                 continue
             if family.owners and self.space.scope.kinds[row[0] - 1] not in family.owners:
@@ -140,9 +142,10 @@ class Walk:
         return self.rng.choice(live or found)
 
     def breakage(self, cells: Cells) -> Cells:
-        """The state with one cell changed to another value of its sort. (Not what a call is
-        inside of: a hook's cells exist for hooks only, in the bounded view.)"""
-        changeable = [f for f in self.system.families if not f.rigid and f != TARGET]
+        """The state with one cell changed to another value of its sort. (Not what a call is inside
+        of, or a link attached to: a hook's cells exist for hooks only, in the bounded view.)"""
+        hooks = (TARGET.name, LISTED.name)
+        changeable = [f for f in self.system.families if not f.rigid and f.name not in hooks]
         family = self.rng.choice(changeable)
         owners = "|".join(family.owners)
         domains = [self.space.scope.domain(x, owners if x == OBJ else "") for x in family.args]

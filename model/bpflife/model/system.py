@@ -97,10 +97,10 @@ class System:
         self.linux = linux(parts)
         self.cards = {card.api: card for card in cards}
         _check_apart(cards)
-        self.targets = {card.target.kind: card for card in cards}
+        self.targets = {card.target.kind: card for card in reversed(cards)}  # the first of a kind
         self.links = {card.link: card for card in cards if card.link}
         if self.links:
-            self.parts = (*parts, "links")
+            self.parts = (*parts, "links", *(["mixed"] if len(self.targets) < len(cards) else []))
         base = [kind for part in parts for kind in KINDS.get(part, ())]
         self.kinds = tuple(dict.fromkeys((*base, *self.links, *self.targets)))
         types = tuple(dict.fromkeys(c.program for c in cards)) or ("any",)
@@ -133,7 +133,7 @@ class System:
         known = (*(k for k in BY_FILE if k in self.kinds), *self.links, *by_file)
         held = tuple(dict.fromkeys(known))
         self.held_by_files = held
-        entries = tuple(kind for kind, card in self.targets.items() if not card.link)
+        entries = tuple(card.target.kind for card in self.cards.values() if not card.link)
         self.entry = Family("entry", (OBJ,), OBJ, counted=True, owners=entries, targets=("prog",))
         self.dir = Family("dir", (OBJ,), OBJ, counted=True, owners=by_dir, targets=by_dir)
         typed = ("prog", "map") if "maps" in self.parts else ("prog",)
@@ -227,7 +227,8 @@ class System:
         }
         for kind, card in self.links.items():
             plans[kind] = (card.on_last_put, f"{card.api}: on_last_put", card)
-        for kind, card in self.targets.items():  # a kind that Linux has already goes on after it
+        for card in reversed(self.cards.values()):  # what a card says of a kind comes first
+            kind = card.target.kind
             after = plans[kind][0] if kind in plans else ()
             own = [*card.on_target_death, *after]
             plans[kind] = (own, f"{card.api}: on_target_death", card)
@@ -278,8 +279,11 @@ class System:
             self.reviewed[card.api].add(full)
 
     def _comes_and_goes(self, card: AttachCard) -> dict[str, Operation]:
-        """The system calls that make and remove a card's target: none that Linux has already."""
+        """The system calls that make and remove a card's target: none that are there already, by
+        Linux or by another card of the same kind of hook."""
         target = card.target
+        if self.targets[target.kind] is not card:
+            return {}
         if target.kind in (k for part in self.parts for k in KINDS.get(part, ())):
             maker = self.linux.operations.get(target.made_by)
             if maker is None or f"create new {target.kind}" not in maker.steps:
@@ -334,14 +338,17 @@ class System:
 
 
 def _check_apart(cards: Sequence[AttachCard]) -> None:
-    """Each card has a kind of hook of its own: its death belongs to one card."""
-    owner: dict[str, str] = {}
+    """A kind of hook has one program of its own, or links, or both: two cards that are about the
+    same hook, in different ways."""
+    seen: dict[str, list[AttachCard]] = {}
     for card in cards:
-        kind = card.target.kind
-        if kind in owner:
-            both = f"{owner[kind]} and {card.api}"
-            raise InputError(f"cards: {both} are both about a {kind}; take one of them")
-        owner[kind] = card.api
+        for other in seen.setdefault(card.target.kind, []):
+            same = (card.target, card.program) == (other.target, other.program)
+            if not same or bool(card.link) == bool(other.link):
+                both = f"{other.api} and {card.api}"
+                what = f"are both about a {card.target.kind}; take one of them"
+                raise InputError(f"cards: {both} {what}")
+        seen[card.target.kind].append(card)
 
 
 def _check_names(system: System) -> None:

@@ -54,6 +54,30 @@ def _list(f: Frame, reg: str) -> Step:
     return Step(f"list {reg} on target", words, effect)
 
 
+@step("expect no links", part="mixed")
+def _expect_no_links(f: Frame, errno: str) -> Step:
+    """No link is attached to the target, else the errno: its list is for several, and then its own
+    program has no place. (__cgroup_bpf_attach: cgrp->bpf.flags: kernel/bpf/cgroup.c)"""
+
+    def holds(k: View, e: Env) -> Value:
+        t = f.target(k, e)
+        return eq(k.find(OBJ, lambda x: eq(k.get(s.LISTED, x), t), "|".join(f.links)), NONE)
+
+    words = "looks whether links are attached"
+    return Step("expect no links", words, nothing, checks=(Check(errno, holds),))
+
+
+@step("expect no program", part="mixed")
+def _expect_no_program(f: Frame, errno: str) -> Step:
+    """The target has no program of its own, else the errno. (__cgroup_bpf_attach: cgroup.c)"""
+
+    def holds(k: View, e: Env) -> Value:
+        return eq(k.get(f.entry, f.target(k, e)), NONE)
+
+    words = "looks whether the hook has a program of its own"
+    return Step("expect no program", words, nothing, checks=(Check(errno, holds),))
+
+
 def _hook_of(f: Frame, reg: str) -> Guard:
     """Where the link of a local is attached; none when it is defunct."""
     return lambda k, e: k.get(s.LISTED, k.get(f.reg(reg), e["me"]))

@@ -65,8 +65,7 @@ class Generator:
         """A scenario that the model can play, and what the model makes of it."""
         player = Player(system_for(self.cards))
         usable = [x for x in player.language.specs if x.do != "fire"]
-        part = linux((self.rng.choice(PARTS),)).operations
-        about = [x for x in usable if x.rule in part] or usable
+        about = self._about(usable)
         usable = self._some(usable)
         steps: list[Step] = []
         for _ in range(length * 40):
@@ -85,6 +84,12 @@ class Generator:
         player.scenario = scenario
         self.fired = player.fired
         return scenario, player.trace()
+
+    def _about(self, usable: list[StepSpec]) -> list[StepSpec]:
+        """The steps of one part of Linux, or of the cards; where there are none, all."""
+        part = self.rng.choice([*PARTS, *self.cards])
+        known = linux(PARTS if part in self.cards else (part,)).operations
+        return [x for x in usable if (x.rule in known) == (part in PARTS)] or usable
 
     def _some(self, usable: list[StepSpec]) -> list[StepSpec]:
         """A scenario of few kinds of steps gets deeper than one of all ("swarm testing"). What
@@ -174,7 +179,7 @@ class _Values:
         world = self.player.world
         objects = [
             n for i, n in world.objects.items()
-            if " " not in n and world.scope.kinds[i - 1] in arg.of.split("|")
+            if " " not in n and world.kind_word(i) in arg.of.split("|")
         ]  # fmt: skip
         theirs = [n for n in self._labels(str(self.args.get("process"))) if n[:1] != "@"]
         table: dict[str, list[Any]] = {
