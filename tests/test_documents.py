@@ -97,13 +97,13 @@ REPLACE = "  replace:\n    title: x\n    sentence: y\n    steps:\n      - wait r
         ("- lock target", "- wait rcu: begin",
          f'f:25: operations.attach.steps.3: {COLON}("wait rcu: begin"), or an undo list is'),
         ("- lock target", "- wait rcu:", f'f:25: operations.attach.steps.3: {COLON}("wait rcu:")'),
-        ("  replace: attach\n", REPLACE, f"f:34: operations.replace.steps.1: {COLON}"),
+        ("  replace: attach\n", REPLACE, f"f:35: operations.replace.steps.1: {COLON}"),
         ("[unlock target, put new]", "[unlock target, {put new: x}]",
          f'f:26: operations.attach.steps.4.undo.2: {COLON}("put new: x")'),
         ("[unlock target, put new]", "unlock target",
          "f:26: operations.attach.steps.4: the undo list of `expect target live else ENOENT` is a"),
         ("  replace: attach", "  replace: foo",
-         "f:30: operations.replace: expected fields (`name: value`) or 'attach' (got 'foo')"),
+         "f:31: operations.replace: expected fields (`name: value`) or 'attach' (got 'foo')"),
         ("is: VIOLATED", "is: PROVED", "is: expected 'VIOLATED' or 'DOES NOT APPLY'"),
         ("is: VIOLATED", "iz: VIOLATED", "iz: no such field; did you mean `is`?"),
         ("    title: attach to", "    titel: attach to",
@@ -139,11 +139,11 @@ def test_a_document_that_was_cut_off_is_one_line_or_a_shorter_document(
 @pytest.mark.parametrize(
     ("old", "new", "place"),
     [  # the line that is wrong stands once more where it is right, or is part of another one
-        ("      - put old\non", "      - put old\n      - unlock target x\non", "detach.steps.8"),
-        ("      - clear entry -> old\n", "      - clear entry -> odl\n", "detach.steps.7"),
+        ("      - put old\non", "      - put old\n      - unlock target x\non", "detach.steps.9"),
+        ("      - clear entry -> old\n", "      - clear entry -> odl\n", "detach.steps.8"),
         ("none else ENOENT: [unlock target]", "none else ENOENT: [unlock target, unlock taget]",
-         "detach.steps.4.undo.2"),
-        ("      - swap entry", "      - find target\n      - swap entry", "attach.steps.5"),
+         "detach.steps.5.undo.2"),
+        ("      - swap entry", "      - find target\n      - swap entry", "attach.steps.6"),
         ("on_target_death:\n  - lock target", "on_target_death:\n  - look target",
          "on_target_death.1"),
         ("args: {target: cgroup}", "args: {target: cgruop}", "detach.args.target"),
@@ -157,7 +157,7 @@ def test_a_step_of_a_card_is_found_by_its_place(
     path = tmp_path / "mine.yaml"
     path.write_text(text)
     line = text[: text.index(new)].count("\n") + 1
-    line += {"detach.steps.8": 1, "detach.steps.7": 2, "on_target_death.1": 1}.get(place, 0)
+    line += {"detach.steps.9": 1, "detach.steps.8": 2, "on_target_death.1": 1}.get(place, 0)
     field = place if place.startswith("on_") else f"operations.{place}"
     with pytest.raises(InputError) as caught:
         inputs.card(str(path))

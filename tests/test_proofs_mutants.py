@@ -150,7 +150,7 @@ def test_what_a_mutant_of_a_link_is_told(
 
 
 def attach_that_attaches_nothing(card: Card) -> None:
-    steps(card, "attach")[4] = "work"
+    steps(card, "attach")[5] = "work"
 
 
 def replace_that_is_refused(card: Card) -> None:
