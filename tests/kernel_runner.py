@@ -10,7 +10,7 @@ from bpflife.proofs.kernel.world import World
 
 
 def live(world: World) -> None:
-    """Pins, mounts, attachments, forks: all that could be left behind."""
+    """Pins, mounts, devices, attachments, forks: all that could be left behind."""
     actor = world.actor("a")
     note(actor)
     actor.call("pin", fd=3, path=world.pin_path("pin"))
@@ -24,6 +24,11 @@ def live(world: World) -> None:
     child.call("mount", path=world.mount_path("own"))
     note(child)
     child.call("pin", fd=6, path=f"{world.mount_path('own')}/pin")
+    child.call("unshare_net")
+    for owner in (actor, child):
+        owner.call("make_veth", target="left", peer="right")
+        prog = owner.call("prog_load", type="xdp", maps=[3])
+        owner.call("xdp_set", target="left", fd=prog.value)
     grandchild = child.fork("c")
     grandchild.call("exec")
     note(grandchild)

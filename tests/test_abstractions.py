@@ -215,6 +215,28 @@ def test_the_first_network_namespace_is_not_opened() -> None:
     )
 
 
+def test_xdp_has_one_mode() -> None:
+    refused(
+        "mode: no such field",
+        Step(do="make_veth", by="a", target="left", peer="right"),
+        Step(do="detach", by="a", target="left", mode="drv"),
+        cards=("xdp_netlink",),
+    )
+
+
+def test_an_expectation_is_a_program() -> None:
+    refused(
+        "expected: `p` never got a number: its call failed",
+        Step(do="make_veth", by="a", target="left", peer="right"),
+        Step(do="map_create", by="a", map="m"),
+        Step(do="close", by="a", fd="m"),
+        Step(do="prog_load", by="a", prog="p", type="xdp", maps=["m"]),
+        Step(do="prog_load", by="a", prog="q", type="xdp"),
+        Step(do="replace", by="a", target="left", prog="q", expected="p"),
+        cards=("xdp_netlink",),
+    )
+
+
 def test_nothing_is_done_to_the_loopback_device() -> None:
     refused("target: no netdev `lo` was made before", Step(do="delete_device", by="a", target="lo"))
 

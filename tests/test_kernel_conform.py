@@ -31,7 +31,9 @@ def world() -> Iterator[World]:
 
 def test_random_scenarios_agree_and_reach_most_of_linux() -> None:
     seen: list[str] = []
-    report = conform(200, 300, ["cgroup_legacy"], length=40, jobs=2, progress=seen.append)
+    report = conform(
+        200, 300, ["cgroup_legacy", "xdp_netlink"], length=40, jobs=2, progress=seen.append
+    )
     assert report.disagreements == []
     assert (report.scenarios, report.steps) == (200, 8000)
     fired, rules = report.rules

@@ -22,7 +22,7 @@ from bpflife.proofs.end import unproved
 from bpflife.proofs.explicit import Explicit
 from bpflife.proofs.induction import Induction
 from bpflife.proofs.replay import DisagreementError, replay
-from bpflife.proofs.scopes import SMALL, Cancelled, Found
+from bpflife.proofs.scopes import SMALL, Cancelled, Found, fitted
 from bpflife.proofs.search import Search
 from groups import grouped
 
@@ -34,6 +34,7 @@ TABLE = {
     "cgroup_attach_race": (V, P, P, V, P, P),
     "cgroup_link": (P, P, P, P, P, P),
     "perf_event": (P, P, NO, P, P, P),
+    "xdp_netlink": (P, P, P, V, P, P),
     "bad_replace_gap": (P, P, V, V, P, P),
     "bad_forgotten_reference": (V, V, P, V, P, V),
     "bad_double_put": (P, P, P, V, P, V),
@@ -93,9 +94,10 @@ def test_explicit_search_agrees_in_verdict_and_depth(card: str) -> None:
     (What takes two callers was found in a scope that has them.)"""
     system = System([load_card(card)])
     properties = [p for p in CATALOGUE.values() if not p.applies(system, card)]
-    seen = Explicit(system, system.search_rules([card]), SMALL, card).run(properties, 60)
+    small = fitted(system, SMALL)
+    seen = Explicit(system, system.search_rules([card]), small, card).run(properties, 60)
     depths = {name: len(found.path) for name, found in seen.found.items()}
-    violated = {n: v.depth for n, v in verdicts(card).items() if v.word == V and v.scope == SMALL}
+    violated = {n: v.depth for n, v in verdicts(card).items() if v.word == V and v.scope == small}
     assert depths == violated
     assert seen.complete or len(depths) == len(properties)
 

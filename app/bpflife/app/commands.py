@@ -73,7 +73,9 @@ def _conform_options(conform: argparse.ArgumentParser) -> None:
     conform.add_argument("--seed", type=_count, default=1, metavar="S", help="default: %(default)s")
     conform.add_argument("--length", type=_count, default=30, metavar="L", help="steps of each")
     conform.add_argument("--jobs", type=_count, default=0, help="worker processes; default: cores")
-    conform.add_argument("--cards", default="cgroup_legacy", metavar="A,B", help="attach APIs")
+    conform.add_argument(
+        "--cards", default="cgroup_legacy,xdp_netlink", metavar="A,B", help="attach APIs"
+    )
     conform.add_argument("--json", action="store_true", help="the report as one JSON document")
     conform.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="where disagreements are written"

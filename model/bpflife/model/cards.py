@@ -92,10 +92,10 @@ Kind = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,29}$"), AfterValidator(_own
 
 class Target(Document):
     """What the hook belongs to. `held_by`: what keeps the target alive: an open file (it dies
-    with the last descriptor) or a directory (it dies when somebody removes it)."""
+    with the last descriptor), a directory or a registration (it dies when somebody removes it)."""
 
     kind: Kind
-    held_by: Literal["file", "directory"]
+    held_by: Literal["file", "directory", "registration"]
     made_by: Name
     removed_by: Name
 
@@ -134,6 +134,9 @@ class AttachCard(Document):
     cite: list[Line] = []
     target: Target
     program: Name = Field(description="the type of program that the hook takes")
+    parts: list[Name] = Field(
+        default=[], description="parts of Linux that its steps are about, besides the core"
+    )
     link: Kind | None = Field(
         default=None, description="the kind of link that attach makes, where it makes one"
     )
@@ -186,5 +189,5 @@ class Linux(Document):
     """A file of linux/: system calls, the targets' life, release paths."""
 
     operations: dict[Name, Operation] = {}
-    targets: dict[Literal["directory", "file"], HowMade] = {}
+    targets: dict[Literal["directory", "registration", "file"], HowMade] = {}
     release: dict[Name, Release] = {}

@@ -17,6 +17,7 @@ from .values import OBJ
 from .world import FIRST_FD, Outcome, World
 
 WORDS = {  # how a system call says them
+    "if_noexist": {"true": "XDP_FLAGS_UPDATE_IF_NOEXIST|", "false": ""},
     "lazy": {"true": "MNT_DETACH", "false": "0"},
     "attach_type": {x: f"BPF_{x.upper()}" for x in s.SOCKMAP_HOOK.names},
     "prot": {

@@ -32,7 +32,7 @@ from .rules import Rule, edge_name
 from .state import Broken
 from .steps import Param
 from .system import System
-from .values import CPU, FD, OBJ, PATH, PROC, RUN, TASK
+from .values import BOOL, CPU, FD, OBJ, PATH, PROC, RUN, TASK
 from .world import CPUS, FIRST_FD, Outcome, World
 
 MAX_PROCESSES = 64
@@ -400,6 +400,8 @@ class Player:
             return self.world.object_named(text)
         if sort.names and text in sort.names:
             return int(sort.names.index(text))
+        if sort == BOOL and text.lower() in ("true", "false"):
+            return text.lower() == "true"
         if text.isdigit() and int(text) <= 64:
             return int(text)
         raise InputError(f"{at}: no {sort.name} `{text[:60]}`")

@@ -186,6 +186,12 @@ VETH = Family("veth_peer", (OBJ,), OBJ, owners=("netdev",), targets=("netdev",),
 LINK_PROG = Family("link_prog", (OBJ,), OBJ, counted=True, targets=("prog",), part="links")
 LISTED = Family("listed", (OBJ,), OBJ, part="links")
 PUBLISHED = Family("published", (OBJ,), BOOL, part="processes")  # its id can be looked up
+XDP_STATE = Family(  # dev->xdp_state; what runs is another pointer, the hook's entry
+    "xdp_state", (OBJ,), OBJ, counted=True, owners=("netdev",), targets=("prog",), part="xdp"
+)
+DISPATCHED = Family(  # the machine's dispatcher jumps to it: held while any device runs it
+    "dispatched", (OBJ,), OBJ, counted=True, owners=("prog",), targets=("prog",), part="xdp"
+)
 RUNNING = Family("running", (CPU,), OBJ, targets=("prog",))
 GP_OBJ = Family("gp", (OBJ, CPU), BOOL)
 GP_CALL = Family("call_gp", (TASK, CPU), BOOL)
@@ -209,6 +215,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(BTF_OF, *VERDICTS, PSOCK, SOCK),
     *(INST, POINT, ROOT, MOUNTED, NS_OF, COVER, BELOW, COPY, NS),
     *(NET, SK_NET, ND_NET, VETH),
+    *(XDP_STATE, DISPATCHED),
 )
 
 
@@ -325,12 +332,12 @@ class View(ABC):
             self.set(family.into, (x,), plus(count, n))
         self.set(family, args, o)
 
-    def start_grace_period(self, waits: Family, owner: Value) -> None:
-        """Wait for the readers that are inside now; later ones are not waited for.
-        (call_rcu, synchronize_rcu: kernel/rcu/tree.c)"""
+    def start_grace_period(self, waits: Family, owner: Value, needed: Value = True) -> None:
+        """Wait for the readers that are inside now; later ones are not waited for. If it is not
+        needed, for nobody. (call_rcu, synchronize_rcu: kernel/rcu/tree.c)"""
 
         def snapshot(old: Value, who: Value, cpu: Value) -> Value:
-            return If(eq(who, owner), ne(self.get(RUNNING, cpu), NONE), old)
+            return If(eq(who, owner), And(needed, ne(self.get(RUNNING, cpu), NONE)), old)
 
         self.each(waits, snapshot)
 

@@ -85,7 +85,8 @@ def linux(parts: tuple[str, ...] = PARTS) -> Linux:
 class System:
     """Linux with the given cards.
 
-    `parts`: of Linux; the core is what a check of a card is about, scenarios have all of it.
+    `parts`: of Linux; the core is what a check of a card is about (with the parts that the card
+    says), scenarios have all of it.
 
     Attributes: `kinds` (names of object kinds), `families`, `graphs` (by operation),
     `releases` (by kind), `operations` (documents by name), `sizes` (of the two place sorts).
@@ -93,6 +94,7 @@ class System:
     """
 
     def __init__(self, cards: Sequence[AttachCard], parts: tuple[str, ...] = CORE) -> None:
+        parts = tuple(dict.fromkeys((*parts, *(part for card in cards for part in card.parts))))
         self.parts = parts
         self.linux = linux(parts)
         self.cards = {card.api: card for card in cards}
@@ -127,7 +129,7 @@ class System:
 
     def _families(self) -> None:
         hooks = tuple(self.targets)
-        by_dir = tuple(k for k, c in self.targets.items() if c.target.held_by == "directory")
+        by_dir = tuple(k for k, c in self.targets.items() if c.target.held_by != "file")
         by_dir = tuple(dict.fromkeys((*(k for k in BY_NAME if k in self.kinds), *by_dir)))
         by_file = tuple(k for k, c in self.targets.items() if c.target.held_by == "file")
         known = (*(k for k in BY_FILE if k in self.kinds), *self.links, *by_file)
@@ -286,7 +288,8 @@ class System:
             return {}
         if target.kind in (k for part in self.parts for k in KINDS.get(part, ())):
             maker = self.linux.operations.get(target.made_by)
-            if maker is None or f"create new {target.kind}" not in maker.steps:
+            steps = [parse_step(x)[0] for x in maker.steps] if maker else []
+            if not any(step.endswith(f" {target.kind}") for step in steps):
                 what = f"no system call `{target.made_by}` makes a {target.kind}"
                 raise InputError(f"{card.api}: target: made_by: {what}")
             return {}

@@ -22,7 +22,7 @@ from .rules import Rule, begin, finish, left_full
 from .state import Broken, Family
 from .steps import Param
 from .system import System
-from .values import CPU, FD, IDX, LIFE, OBJ, PATH, PROC, RUN, TASK, Sort
+from .values import BOOL, CPU, FD, IDX, LIFE, OBJ, PATH, PROC, RUN, TASK, Sort
 
 UNNAMED = (  # kinds that scenarios have no names for
     *("file", "psock", "inode", "message", "bpffs", "mnt", "mntns", "netns"),
@@ -147,6 +147,8 @@ class World:
         """How people see an entity."""
         if sort.names:
             return sort.names[n]
+        if sort == BOOL:
+            return "true" if n else "false"
         if not n:
             return "nothing"
         if sort == OBJ:

@@ -71,7 +71,8 @@ def _general(system: System) -> list[Invariant]:
         Invariant("a dying object is somewhere in its release path", (OBJ,), _at),
         Invariant("a grace period waits for running CPUs only", (OBJ, CPU), _gp),
     ]
-    full, selves = (s.FILE_OBJ, s.INODE_OBJ, s.ROOT), (system.dir, s.SENT, s.FLUSH, s.MOUNTED)
+    full = (s.FILE_OBJ, s.INODE_OBJ, s.ROOT)
+    selves = (system.dir, s.SENT, s.FLUSH, s.MOUNTED, s.DISPATCHED)
     found += [_always_full(f) for f in full if f in system.families]
     found += [_owner_phase(f) for f in _owned(system)]
     found += [_own_slot(f) for f in selves if f in system.families]
@@ -460,15 +461,19 @@ def _behind(family: Family) -> object:
 
 
 def _conditions(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]:
-    """What an `expect` under the lock may have established."""
-    entry = system.entry
+    """What an `expect` under the lock may have established, where some step could do so."""
+    entry, texts = system.entry, {edge.step.text for edge in graph.edges}
+    like = [r for r in fact.regs if {f"expect entry == {r}", f"get {r} from entry"} & texts]
+    like += [r for r in fact.regs if {f"expect entry != {r}", f"copy {r} from entry"} & texts]
     found: list[tuple[str, object]] = [
         ("target there", lambda k, t: graph.frame.there(k, k.get(s.TARGET, t))),
-        ("entry empty", lambda k, t: eq(k.get(entry, k.get(s.TARGET, t)), NONE)),
-        ("entry full", lambda k, t: ne(k.get(entry, k.get(s.TARGET, t)), NONE)),
     ]
-    for r, state in fact.regs.items():
-        if state != "empty":
+    if "expect entry == none" in texts or any(x.startswith("publish entry") for x in texts):
+        found.append(("entry empty", lambda k, t: eq(k.get(entry, k.get(s.TARGET, t)), NONE)))
+    if like or "expect entry != none" in texts:
+        found.append(("entry full", lambda k, t: ne(k.get(entry, k.get(s.TARGET, t)), NONE)))
+    for r in like:
+        if fact.regs[r] != "empty":
             family = graph.frame.registers[r]
             found.append((f"entry is {r}", _entry_is(entry, family)))
     return found

@@ -6,6 +6,7 @@ three views at once, because it only uses what every `View` has.
 
 from . import (
     access,
+    dispatcher,
     hooks,
     links,
     maps,
@@ -33,6 +34,7 @@ MODULES = (
     programs,
     pins,
     hooks,
+    dispatcher,
     waiting,
     processes,
     passing,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .. import state as s
 from ..state import View
-from ..steps import Check, Env, Frame, Guard, Step
-from ..values import NONE, OBJ, Not, Value, eq, ne
+from ..steps import Check, Env, Frame, Guard, Param, Step
+from ..values import BOOL, NONE, OBJ, Not, Or, Value, eq, ne
 from .registry import nothing, step
 
 
@@ -62,6 +62,19 @@ def _expect_is(f: Frame, what: str, errno: str) -> Step:
     return Step(text, "looks at what is attached", nothing, checks=(Check(errno, holds),))
 
 
+@step("expect entry == none if {flag}")
+def _expect_empty_if(f: Frame, flag: str, errno: str) -> Step:
+    """If the caller asks for it by a flag, nothing is attached yet, else the errno.
+    (XDP_FLAGS_UPDATE_IF_NOEXIST: net/core/dev.c:dev_xdp_attach)"""
+
+    def holds(k: View, e: Env) -> Value:
+        return Or(Not(e[flag]), eq(k.get(f.entry, f.target(k, e)), NONE))
+
+    text, words = f"expect entry == none if {flag}", "looks at what is attached"
+    check = Check(errno, holds)
+    return Step(text, words, nothing, (Param(flag, BOOL),), checks=(check,))
+
+
 @step("expect entry != {what}")
 def _expect_not(f: Frame, what: str, errno: str) -> Step:
     """The hook's entry does not hold this local's program (or is not `none`), else the errno."""
@@ -102,6 +115,21 @@ def _swap(f: Frame, reg: str) -> Step:
 
     words = f"swaps the hook's pointer for {{{reg}}} in one store; the local holds the old one now"
     return Step(f"swap entry <-> {reg}", words, effect, regs={reg: "maybe"}, kinds=("prog",))
+
+
+@step("share {other} as {reg}")
+def _share(f: Frame, other: str, reg: str) -> Step:
+    """A further reference to the program of another local, for a hook that holds two.
+    (bpf_prog_inc: kernel/bpf/syscall.c)"""
+
+    def effect(k: View, e: Env) -> None:
+        o = k.get(f.reg(other), e["me"])
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"share finds the local {reg} empty")
+        k.inc(o)
+        k.set(f.reg(reg), (e["me"],), o)
+
+    words = f"takes a second reference on {{{reg}}}: refcnt +1"
+    return Step(f"share {other} as {reg}", words, effect, regs={reg: "full"}, kinds=("prog",))
 
 
 @step("publish entry <- {reg}")

@@ -21,6 +21,14 @@ def may_sleep(f: Frame, ptype: Value) -> Value:
     return one_of(ptype, [n for n, name in enumerate(f.ptype.range.names) if name in MAY_SLEEP])
 
 
+def loaded_as(f: Frame, ptype: int) -> list[int]:
+    """The types that the kernel loads as one type of program: what such a program is to be attached
+    to (xdp_devmap: to an element of a devmap) is asked for later. (bpf_prog_get_type)"""
+    names = f.ptype.range.names
+    like = "xdp" if names[ptype].startswith("xdp_") else names[ptype]
+    return [n for n, x in enumerate(names) if x == like or (like == "xdp" and x.startswith("xdp_"))]
+
+
 @step("use {maps}")
 def _use(f: Frame, maps: str) -> Step:
     """One map descriptor of the instructions becomes a reference that the program `new` holds, once

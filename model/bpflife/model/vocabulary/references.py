@@ -9,11 +9,14 @@ from typing import NamedTuple
 from .. import state as s
 from ..state import Family, View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import FD, IDX, NONE, OBJ, And, Or, Value, eq, ne
+from ..values import FD, IDX, NONE, OBJ, And, Or, Value, eq, ne, one_of
+from .networks import near
 from .paths import lookup
+from .programs import loaded_as
 from .registry import OWN_SLOTS, step
 
 WRONG_KIND = {"socket": "ENOTSOCK"}  # what a call says of a file of another kind; else EINVAL
+ABSENT = {"netdev": "ENODEV"}  # what a call says where there is no target of that name; else ENOENT
 
 
 def pinnable(f: Frame) -> tuple[str, ...]:
@@ -59,8 +62,8 @@ def leads_to(f: Frame, arg: str) -> Way:
     kinds = kinds_of(f, arg)
     right = [Check("EINVAL", lambda k, e: k.kind(behind(k, e), *kinds))]
     if sort == "prog" and f.program_type >= 0:
-        wanted = f.program_type
-        right.append(Check("EINVAL", lambda k, e: eq(k.get(f.ptype, behind(k, e)), wanted)))
+        wanted = loaded_as(f, f.program_type)
+        right.append(Check("EINVAL", lambda k, e: one_of(k.get(f.ptype, behind(k, e)), wanted)))
     return Way(behind, (is_open, *right), (Param(arg, FD),), s.FD_SLOT)
 
 
@@ -199,14 +202,20 @@ def _take_dir(f: Frame, reg: str) -> Step:
 @step("find {target}")
 def _find(f: Frame, target: str) -> Step:
     """Looks a hook target up by its name. The call is inside it from then on: it can die, but its
-    memory stays until the call returns. ENOENT: it is gone.
+    memory stays until the call returns. ENOENT: it is gone; ENODEV: the device is gone, or in
+    another network namespace than the caller.
     (cgroup_get_from_fd; the offline of a cgroup does not wait for cgroup_put, its free does)"""
     kind = f.args.get(target)
     if kind is None:
         raise StepError(f"`{target}` is not an argument of this operation")
     if kind not in f.dir.owners:
         raise StepError(f"`{target}` is a descriptor ({kind}), not a name: hold FILE from {target}")
-    check = Check("ENOENT", lambda k, e: f.there(k, e[target]))
+    in_net = "net" in f.parts and kind in s.ND_NET.owners
+
+    def found(k: View, e: Env) -> Value:
+        return And(f.there(k, e[target]), near(k, e, e[target]) if in_net else True)
+
+    check = Check(ABSENT.get(kind, "ENOENT"), found)
 
     def effect(k: View, e: Env) -> None:
         k.set(s.TARGET, (e["me"],), e[target])

@@ -45,4 +45,7 @@ def _exit(f: Frame) -> Step:
     return Step("exit", "ends; its descriptors are closed one by one", effect)
 
 
-WAITS = {"wait rcu": ("wait rcu: begin", "wait rcu: end")}  # a step in words -> its two halves
+WAITS = {  # a step in words -> its two halves
+    "wait rcu": ("wait rcu: begin", "wait rcu: end"),
+    "dispatch": ("dispatch: begin", "wait rcu: end"),
+}

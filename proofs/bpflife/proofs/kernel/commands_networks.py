@@ -40,6 +40,24 @@ def delete_device(target: str) -> Result:
     return Result()
 
 
+def xdp_set(
+    target: str,
+    fd: int = -1,
+    expected: int | None = None,
+    if_noexist: bool = False,
+    mode: str = "",
+) -> Result:
+    """Give a device an XDP program, or none (-1): in place of an `expected` one only, or only where
+    there is none. `mode` is the generic one, "skb", the driver's own, "drv", or what fits."""
+    flags = netlink.XDP_MODES[mode] | (netlink.XDP_IF_NOEXIST if if_noexist else 0)
+    values = [(netlink.XDP_FD, fd)]
+    if expected is not None:
+        values.append((netlink.XDP_EXPECTED_FD, expected))
+        flags |= netlink.XDP_REPLACE
+    netlink.set_xdp(target, [*values, (netlink.XDP_FLAGS, flags)])
+    return Result()
+
+
 def devices() -> Result:
     """The devices of the own network namespace, with the ids of their XDP programs (0: none)."""
     return Result(named=tuple(netlink.devices().items()))
@@ -47,5 +65,5 @@ def devices() -> Result:
 
 COMMANDS: Final = (
     *(unshare_net, open_net, enter_net),
-    *(make_veth, delete_device, devices),
+    *(make_veth, delete_device, xdp_set, devices),
 )

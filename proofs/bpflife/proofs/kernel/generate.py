@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from bpflife.model import state as s
-from bpflife.model.catalogue import system_for
+from bpflife.model.catalogue import load_card, system_for
 from bpflife.model.choices import errno_of
 from bpflife.model.documents import InputError, Scenario, Step, Trace
 from bpflife.model.language import Arg, StepSpec, is_relative
@@ -73,7 +73,10 @@ class Generator:
                 break
             try:
                 some = about if self.rng.random() < DWELLING else usable
-                step = self._step(player, self._spec(some), len(steps))
+                if steps and steps[-1].do == "enter":  # on the kernel it is over by now
+                    step = Step(do="leave", cpu=steps[-1].args["cpu"])
+                else:
+                    step = self._step(player, self._spec(some), len(steps))
                 self._tried(player, step)
                 player.play(step, "", True)
             except (NotNow, InputError):
@@ -86,10 +89,13 @@ class Generator:
         return scenario, player.trace()
 
     def _about(self, usable: list[StepSpec]) -> list[StepSpec]:
-        """The steps of one part of Linux, or of the cards; where there are none, all."""
-        part = self.rng.choice([*PARTS, *self.cards])
-        known = linux(PARTS if part in self.cards else (part,)).operations
-        return [x for x in usable if (x.rule in known) == (part in PARTS)] or usable
+        """The steps of one part of Linux, or of one card; where there are none, all."""
+        topic = self.rng.choice([*PARTS, *self.cards])
+        if topic in self.cards:
+            target = load_card(topic).target
+            own = (target.made_by, "prog_load")
+            return [x for x in usable if x.api == topic or x.rule in own] or usable
+        return [x for x in usable if x.rule in linux((topic,)).operations] or usable
 
     def _some(self, usable: list[StepSpec]) -> list[StepSpec]:
         """A scenario of few kinds of steps gets deeper than one of all ("swarm testing"). What
@@ -188,7 +194,7 @@ class _Values:
             "cpu": ["cpu0", "cpu1"], "flag": [True, False], "key": list(KEYS),
             "theirs": theirs, "mapping": [n[1:] for n in own if n[:1] == "@"],
             "object": objects, "child": [f"child{self.number}"],
-            "type": list(arg.words), "word": list(arg.words),
+            "type": self._types(arg), "word": list(arg.words),
         }  # fmt: skip
         return table[arg.kind] or ["none"]
 
@@ -197,6 +203,11 @@ class _Values:
         points = [p for p in POINTS if self.player.world.known_point(p)]
         places = ["", *(f"{p}/" for p in points)] if not is_relative(self.spec) else [""]
         return [f"{place}{name}" for place in places for name in PATHS]
+
+    def _types(self, arg: Arg) -> list[str]:
+        """Types; of programs more often those that a hook takes."""
+        hooked = [c.program for c in self.player.system.cards.values()]
+        return [*arg.words, *(t for t in hooked if t in arg.words for _ in range(4))]
 
     def _targets(self, arg: Arg) -> list[str]:
         """Names of hook targets; of devices mostly those that the process sees."""
@@ -231,6 +242,9 @@ class Fitting:
         kind, operation = self._kind(label), self.player.system.operations[self.spec.rule]
         if not kind or kind not in (arg.of or kind).split("|"):
             return False
+        card = self.player.system.cards.get(self.spec.api)
+        if card and kind == "prog":
+            return self._prog_type(label) == card.program
         types = operation.only.get(arg.name)
         if types:
             return (self._socket_type if kind == "socket" else self._map_type)(label) in types
@@ -248,6 +262,10 @@ class Fitting:
 
     def _socket_type(self, label: str) -> str:
         return s.SOCKET_TYPE.names[self.player.world.get(s.STYPE, self._behind(label))]
+
+    def _prog_type(self, label: str) -> str:
+        system = self.player.system
+        return system.types.names[self.player.world.get(system.ptype, self._behind(label))]
 
     def _map_type(self, label: str) -> str:
         is_map = self._kind(label) == "map"
