@@ -242,7 +242,7 @@ def test_nothing_is_done_to_the_loopback_device() -> None:
 
 
 @pytest.mark.parametrize(
-    "do", ["move_device", "cgroup_join", "link_create", "token_create", "rmdir"]
+    "do", ["move_device", "cgroup_join", "link_create", "token_create", "rmdir", "test_run"]
 )
 def test_what_is_not_in_the_language(do: str) -> None:
     assert do not in {spec.do for spec in specs(system_for(["cgroup_legacy"]))}
@@ -257,10 +257,41 @@ def test_a_load_takes_btf_or_an_fd_array() -> None:
     )
 
 
-def test_there_is_one_kind_of_grace_period() -> None:
-    assert {form for form in VOCABULARY if form.startswith("wait")} == {
-        "wait rcu: begin", "wait rcu: end",
+def test_there_are_two_flavours_of_grace_period() -> None:
+    waits = {form for form in VOCABULARY if form.startswith("wait")}
+    assert waits == {
+        "wait rcu: begin", "wait rcu tasks trace: begin", "wait rcu by flavour: begin",
+        "wait rcu if deferred: begin", "wait rcu: end",
     }  # fmt: skip
+
+
+def test_a_grace_period_waits_for_its_own_flavour_only() -> None:
+    """Of RCU tasks trace too, though today's also waits for RCU (rcu_trace_implies_rcu_gp)."""
+    steps = [
+        Step(do="cgroup_make", by="a", target="web"),
+        Step(do="prog_load", by="a", prog="p", type="cgroup_skb"),
+        Step(do="attach", by="a", target="web", prog="p"),
+        Step(do="enter", cpu="cpu0", hook="web"),
+        Step(do="prog_load", by="a", prog="sleeper", type="kprobe", sleepable=True),
+        Step(do="close", by="a", fd="sleeper"),
+    ]
+    trace = play(Scenario(scenario="flavours", cards=["cgroup_legacy"], steps=steps))
+    assert trace.states[-1].objects["sleeper"].life == "freed"
+
+
+def test_a_tail_call_is_not_followed() -> None:
+    """Its target is held by the array, or has a grace period of its own: not that of the caller."""
+    steps = [
+        Step(do="cgroup_make", by="a", target="web"),
+        Step(do="map_create", by="a", map="tails", type="prog_array"),
+        Step(do="prog_load", by="a", prog="p", type="cgroup_skb", maps=["tails"]),
+        Step(do="prog_load", by="a", prog="tail", type="cgroup_skb"),
+        Step(do="map_update", by="a", map="tails", key=0, value="tail"),
+        Step(do="attach", by="a", target="web", prog="p"),
+        Step(do="enter", cpu="cpu0", hook="web"),
+    ]
+    trace = play(Scenario(scenario="tail", cards=["cgroup_legacy"], steps=steps))
+    assert trace.states[-1].cpus["cpu0"] == "p"
 
 
 def test_an_array_emptied_twice_before_the_work_has_run_is_held_once() -> None:

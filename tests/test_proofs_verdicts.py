@@ -35,6 +35,8 @@ TABLE = {
     "cgroup_link": (P, P, P, P, P, P),
     "perf_event": (P, P, NO, P, P, P),
     "xdp_netlink": (P, P, P, V, P, P),
+    "uprobe": (P, P, NO, P, P, P),
+    "uprobe_mixed_flavours": (P, V, NO, P, P, P),
     "bad_replace_gap": (P, P, V, V, P, P),
     "bad_forgotten_reference": (V, V, P, V, P, V),
     "bad_double_put": (P, P, P, V, P, V),

@@ -219,8 +219,15 @@ def reachable(system: System) -> list[Invariant]:
         lambda k, c: _not_freed(k, k.get(s.RUNNING, c)),
         wrong="{x} is inside {prog}, which is freed",
     )
+    seen = Invariant(
+        "an inner map that is seen is not freed",
+        (CPU,),
+        lambda k, c: _not_freed(k, k.get(s.SEES, c)),
+        wrong="{x} has found an inner map that is freed",
+    )
     linked = [by_link, of_link] if system.links else []
-    return [by_hook, *linked, by_cpu] if system.targets else [by_cpu]
+    found = [by_hook, *linked, by_cpu] if system.targets else [by_cpu]
+    return [*found, seen] if s.SEES in system.families else found
 
 
 # ---------------------------------------------------------------------------------------------

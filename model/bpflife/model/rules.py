@@ -18,10 +18,10 @@ from typing import Any
 
 from . import state as s
 from .graphs import IDLE, Edge, Facts, Graph, after, facts
+from .readers import reader_rules
 from .state import View
 from .steps import Also, Env, Param
 from .values import (
-    CPU,
     FD,
     IDX,
     LIFE,
@@ -242,6 +242,7 @@ def world_rules(
     targets: Sequence[str],
     parts: Sequence[str] = ("core",),
     links: Sequence[str] = (),
+    traced: Sequence[str] = (),
 ) -> list[Rule]:
     """A process is killed, closes its descriptors, is gone; an event enters and leaves."""
 
@@ -309,27 +310,6 @@ def world_rules(
         k.drop(array, first)
         k.set(s.FLUSH, (array,), NONE)
 
-    def enter(k: View, e: Env) -> None:
-        c, t = e["c"], e["hook"]
-        k.when(eq(k.get(s.RUNNING, c), NONE))
-        k.when(k.live(t))
-        prog = k.get(entry, t)
-        k.when(ne(prog, NONE))
-        k.set(s.RUNNING, (c,), prog)
-
-    def enter_link(k: View, e: Env) -> None:
-        c, link = e["c"], e["link"]
-        k.when(eq(k.get(s.RUNNING, c), NONE))
-        k.when(k.live(k.get(s.LISTED, link)))
-        k.set(s.RUNNING, (c,), k.get(s.LINK_PROG, link))
-
-    def leave(k: View, e: Env) -> None:
-        c = e["c"]
-        k.when(ne(k.get(s.RUNNING, c), NONE))
-        k.set(s.RUNNING, (c,), NONE)
-        for waits in (s.GP_OBJ, s.GP_CALL):
-            k.each(waits, lambda old, _, cpu: And(old, ne(cpu, c)))
-
     def purge(k: View, e: Env) -> None:
         m = e["m"]
         k.when(ne(k.get(s.SENT, m), NONE))
@@ -338,17 +318,13 @@ def world_rules(
         k.drop(m, first)
         k.set(s.SENT, (m,), NONE)
 
-    p, cpu, fd = Param("p", PROC), Param("c", CPU), Param("n", FD)
-    hook = Param("hook", OBJ, "|".join(targets))
+    p, fd = Param("p", PROC), Param("n", FD)
     rows: list[tuple[str, tuple[Param, ...], Any, bool, str, str]] = [
         ("kill", (p,), kill, False, "world",
          "{p} is killed; the kernel closes its descriptors one by one"),
         ("exit_close", (p, fd), exit_drop(s.FD_SLOT), True, "kernel",
          "the kernel closes {n} of {p}: the open file loses one reference"),
         ("gone", (p,), gone, True, "kernel", "{p} is gone, with all its descriptors"),
-        ("enter", (cpu, hook), enter, False, "cpu",
-         "an event: {c} runs what is attached to {hook}; a running program has no count for it"),
-        ("leave", (cpu,), leave, True, "cpu", "{c} leaves the program"),
     ]  # fmt: skip
     i, array = Param("i", IDX), Param("array", OBJ, "map")
     no_writer: Also = lambda k, p, n: k.tally(s.WRITES, (p, n), NONE)  # noqa: E731
@@ -369,10 +345,6 @@ def world_rules(
             ("purge", (Param("m", OBJ, "message"),), purge, True, "kernel",
              "the socket has lost its peer: {m}, which the peer had sent, is dropped"),
         ],
-        "links": [
-            ("enter_link", (cpu, Param("link", OBJ, "|".join(links))), enter_link, False, "cpu",
-             "an event: {c} runs the program of {link}; a running program has no count for it"),
-        ],
         "maps": [
             ("flush", (array, i), flush, True, "kernel",
              "{array} has no user any more: a work item drops the program in one of its elements"),
@@ -385,5 +357,9 @@ def world_rules(
             for family in s.VERDICTS
         ],
     }  # fmt: skip
-    kept = (rows if targets else rows[:3]) + [r for part in parts for r in more.get(part, [])]
+    kept = rows + [r for part in parts for r in more.get(part, [])]
+    for name, entities, body, internal, words in (
+        reader_rules(entry, targets, links, traced, parts) if targets else ()
+    ):
+        kept.append((name, tuple(Param(*x) for x in entities), body, internal, "cpu", words))
     return [Rule(n, ps, b, "world", a, w, n, i) for n, ps, b, i, a, w in kept]

@@ -36,7 +36,6 @@ from .values import (
     Value,
     at_least,
     eq,
-    ne,
     plus,
 )
 
@@ -102,7 +101,7 @@ VMA = Family("vma", (PROC, IDX), OBJ, counted=True, targets=("file",), part="pro
 CHILD = Family("on.child", (TASK,), PROC, part="processes")  # the process that a fork is making
 MAKER = Family("maker", (PROC,), TASK, part="processes")  # and which task makes it
 BY = Family("by", (OBJ,), TASK, part="processes")  # who created it: for proofs (lemmas.py)
-MMAPABLE = Family("mmapable", (OBJ,), BOOL, owners=("map",), part="processes")
+MMAPABLE = Family("mmapable", (OBJ,), BOOL, owners=("map",), part="maps")
 PEER = Family("peer", (OBJ,), OBJ, owners=("socket",), targets=("socket",), part="passing")
 SOCKET_TYPE = Sort("socket type", ("dgram", "stream"))
 SOCKET_STATE = Sort(  # waiting: for accept; parted: a datagram socket that gave up on its peer
@@ -146,6 +145,14 @@ USED_ASLEEP = Family(  # `used` of a sleepable program
     "used_asleep", (OBJ, IDX), OBJ, into=SLEEPERS, owners=("prog",), targets=("map",),
     part="flavours",
 )  # fmt: skip
+IN_RCU = Family("in_rcu", (CPU,), BOOL, part="flavours")  # readers, by flavour (readers.py)
+IN_TRACE = Family("in_trace", (CPU,), BOOL, part="flavours")
+INSIDE = Family("inside", (CPU,), OBJ, part="flavours")  # the hook that was entered
+SEES = Family("sees", (CPU,), OBJ, targets=("map",), part="maps")  # an inner map, not counted
+SEEN_BY = Family("seen_by", (CPU,), IDX, part="maps")  # in which of the used maps, for proofs
+SEEN_AT = Family("seen_at", (CPU,), IDX, part="maps")  # and in which element
+AFTER_RCU = Family("free_after_rcu_gp", (OBJ,), BOOL, owners=("map",), part="maps")
+AFTER_MULT = Family("free_after_mult_rcu_gp", (OBJ,), BOOL, owners=("map",), part="maps")
 MODE = Sort("mode", ("read_write", "read_only", "write_only"))
 MODE_OF = Family("mode", (OBJ,), MODE, owners=("file",), part="access")  # f_mode
 FROZEN = Family("frozen", (OBJ,), BOOL, owners=("map",), part="access")
@@ -211,7 +218,8 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(PEER, STYPE, SSTATE, BOUND, RESET, SENT, QUEUE, CARGO),
     *(MTYPE, ELEM, VIA, PRESERVE, FLUSH, OWNED, INNER),
     *(MODE_OF, FROZEN, WRITECNT, WRITES),
-    *(SLEEPABLE, SLEEPERS, USED_ASLEEP),
+    *(SLEEPABLE, SLEEPERS, USED_ASLEEP, IN_RCU, IN_TRACE, INSIDE),
+    *(SEES, SEEN_BY, SEEN_AT, AFTER_RCU, AFTER_MULT),
     *(BTF_OF, *VERDICTS, PSOCK, SOCK),
     *(INST, POINT, ROOT, MOUNTED, NS_OF, COVER, BELOW, COPY, NS),
     *(NET, SK_NET, ND_NET, VETH),
@@ -332,12 +340,14 @@ class View(ABC):
             self.set(family.into, (x,), plus(count, n))
         self.set(family, args, o)
 
-    def start_grace_period(self, waits: Family, owner: Value, needed: Value = True) -> None:
-        """Wait for the readers that are inside now; later ones are not waited for. If it is not
-        needed, for nobody. (call_rcu, synchronize_rcu: kernel/rcu/tree.c)"""
+    def start_grace_period(
+        self, waits: Family, owner: Value, inside: Callable[[Value], Value]
+    ) -> None:
+        """Wait for the CPUs that are inside now; later readers are not waited for.
+        (call_rcu, synchronize_rcu: kernel/rcu/tree.c)"""
 
         def snapshot(old: Value, who: Value, cpu: Value) -> Value:
-            return If(eq(who, owner), And(needed, ne(self.get(RUNNING, cpu), NONE)), old)
+            return If(eq(who, owner), inside(cpu), old)
 
         self.each(waits, snapshot)
 

@@ -22,6 +22,7 @@ from . import state as s
 from .cards import AttachCard, Linux, Operation
 from .documents import InputError, parse_document
 from .graphs import Graph, compile_graph, parse_step
+from .readers import TRACE
 from .rules import Rule, call_rules, micro_rules, world_rules
 from .state import Family
 from .steps import Frame, StepError
@@ -95,6 +96,9 @@ class System:
 
     def __init__(self, cards: Sequence[AttachCard], parts: tuple[str, ...] = CORE) -> None:
         parts = tuple(dict.fromkeys((*parts, *(part for card in cards for part in card.parts))))
+        self.traced = tuple(c.target.kind for c in cards if c.target.readers == TRACE)
+        if self.traced and "flavours" not in parts:
+            parts = (*parts, "flavours")
         self.parts = parts
         self.linux = linux(parts)
         self.cards = {card.api: card for card in cards}
@@ -162,6 +166,10 @@ class System:
         """A kind as scenarios and the kernel name it: a link is a link, of whatever card."""
         return "link" if kind in self.links else kind
 
+    def type_of(self, card: AttachCard) -> int:
+        """The type of program that a card's hook takes."""
+        return self.types.names.index(card.program)
+
     @property
     def counted(self) -> list[Family]:
         """The families of slots that hold references."""
@@ -215,7 +223,7 @@ class System:
             parts=frozenset(self.parts),
             registers=self._registers(steps, "reg" if task else "dying", sort),
             own=own,
-            program_type=self.types.names.index(card.program) if card else -1,
+            program_type=self.type_of(card) if card else -1,
             links=tuple(self.links),
             hook=card.target.kind if card else "",
             entry=self.entry,
@@ -321,7 +329,9 @@ class System:
     def _own_rules(self) -> list[Rule]:
         releases = [r for g in self.releases.values() for r in micro_rules(g, "kernel")]
         targets, links = tuple(self.targets), tuple(self.links)
-        return releases + world_rules(self.entry, self.first, targets, self.parts, links)
+        return releases + world_rules(
+            self.entry, self.first, targets, self.parts, links, self.traced
+        )
 
     def steps_of(self, api: str, operation: str) -> set[str]:
         """The graph names that make up an operation of a card (`replace: attach` is attach), with

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from bpflife.model import state as s
 from bpflife.model.graphs import IDLE, Facts, Graph, facts
 from bpflife.model.properties import Invariant, counts, points_at, reachable
+from bpflife.model.readers import asleep
 from bpflife.model.state import SOCKET_STATE as STATE
 from bpflife.model.state import Family, View
 from bpflife.model.system import System
@@ -39,6 +40,7 @@ from bpflife.model.values import (
     one_of,
 )
 
+from .lemmas_readers import of_readers, of_type
 from .writes import written
 
 
@@ -97,9 +99,10 @@ def _general(system: System) -> list[Invariant]:
     if system.links:
         found += [_link_full(system), _listed(system)]
     for f in registers(system, OBJ):
-        found.append(_dying_register(f))
+        having = [kind for kind, g in system.releases.items() if f in g.frame.registers.values()]
+        found.append(_dying_register(f, tuple(having)))
     if s.RUNNING in system.families:
-        found.append(_reader(system))
+        found += of_readers(system)
     if system.dir in system.families:
         own = system.dir
         found.append(
@@ -163,7 +166,7 @@ def _asleep() -> Invariant:
 
     def body(k: View, p: Value, i: Value) -> Value:
         used = k.get(s.USED, p, i)
-        counts = And(eq(k.get(s.SLEEPABLE, p), s.SLEEP.yes), k.kind(used, "map"))
+        counts = And(asleep(k, p), k.kind(used, "map"))
         return eq(k.get(s.USED_ASLEEP, p, i), If(counts, used, NONE))
 
     return Invariant("a sleepable program is counted by the maps that it uses", (OBJ, IDX), body)
@@ -300,37 +303,15 @@ def _owner_phase(family: Family) -> Invariant:
     return Invariant(f"only a living or dying owner has {family.name}", family.args, body)
 
 
-def _dying_register(family: Family) -> Invariant:
+def _dying_register(family: Family, kinds: tuple[str, ...]) -> Invariant:
+    """A local of a release path is empty but for dying objects of the kinds that have it."""
+
     def body(k: View, o: Value) -> Value:
         x = k.get(family, o)
-        return Or(eq(x, NONE), And(eq(k.get(s.LIFE_OF, o), LIFE.dying), k.kind(x, "prog")))
+        owner = And(eq(k.get(s.LIFE_OF, o), LIFE.dying), k.kind(o, *kinds))
+        return Or(eq(x, NONE), And(owner, k.kind(x, "prog")))
 
     return Invariant(f"only a dying owner has {family.name}", (OBJ,), body)
-
-
-def _reader(system: System) -> Invariant:
-    """Who runs is live, or dying and not yet past the grace period that waits for this CPU."""
-    graph = system.releases["prog"]
-    before, during = _around_wait(graph)
-
-    def body(k: View, c: Value) -> Value:
-        p = k.get(s.RUNNING, c)
-        at = k.get(s.AT, p)
-        waited = And(one_of(at, during), eq(k.get(s.GP_OBJ, p, c), True)) if during else False
-        early = one_of(at, before) if before else False
-        dying = And(eq(k.get(s.LIFE_OF, p), LIFE.dying), Or(early, waited))
-        return Or(eq(p, NONE), And(k.kind(p, "prog"), Or(k.live(p), dying)))
-
-    return Invariant("a running program is live or its grace period waits", (CPU,), body)
-
-
-def _around_wait(graph: Graph) -> tuple[list[int], list[int]]:
-    begins = [e for e in graph.edges if e.step.text == "wait rcu: begin"]
-    before, during = [], []
-    if begins:
-        before = list(range(graph.base, begins[0].source + 1))
-        during = [begins[0].target]
-    return before, during
 
 
 # ---------------------------------------------------------------------------------------------
@@ -380,6 +361,9 @@ def _at_place(
         kinds = fact.kinds.get(mine[family.name], ())
         if kinds:
             found.append(here(f"{family.name} is {' or '.join(kinds)}", _is_kind(family, kinds)))
+        wanted = graph.frame.program_type
+        if kinds == ("prog",) and wanted >= 0 and s.IN_RCU in system.families:
+            found.append(here(f"{family.name} fits the hook", of_type(system, wanted, family)))
     found += [here(what, holds) for what, holds in _made(system, graph, fact, wrote)]
     for r, kind in fact.behind.items():
         if kind in system.kinds:
@@ -490,14 +474,12 @@ def _of_release(system: System, kind: str, graph: Graph) -> list[Invariant]:
     own = _owned(system, kind)
     for place, fact in facts(graph).items():
         name = graph.place_names[place - graph.base]
-        for family in registers(system, OBJ):
-            reg = next((r for r, f in graph.frame.registers.items() if f == family), None)
-            state = fact.regs[reg] if reg else "empty"
-            if state != "maybe":
-                found.append(_dying_at(name, place, family, state == "empty"))
+        for reg, family in graph.frame.registers.items():
+            if fact.regs[reg] != "maybe":
+                found.append(_dying_at(name, place, family, fact.regs[reg] == "empty"))
         found += [_dying_at(name, place, family, True) for family in own]
-        if s.LOCK_SELF in system.families:
-            found.append(_self_locked(name, place, fact.locked))
+        if fact.locked:  # elsewhere it doesn't (_locks)
+            found.append(_self_locked(name, place))
     return found
 
 
@@ -518,11 +500,11 @@ def _dying_at(name: str, place: int, family: Family, empty: bool) -> Invariant:
     return Invariant(f"at {name}: {family.name} {what}", family.args, body)
 
 
-def _self_locked(name: str, place: int, locked: bool) -> Invariant:
+def _self_locked(name: str, place: int) -> Invariant:
     return Invariant(
-        f"at {name}: {'locks itself' if locked else 'does not lock itself'}",
+        f"at {name}: locks itself",
         (OBJ,),
-        lambda k, o: Or(ne(k.get(s.AT, o), place), eq(k.get(s.LOCK_SELF, o), locked)),
+        lambda k, o: Or(ne(k.get(s.AT, o), place), eq(k.get(s.LOCK_SELF, o), True)),
     )
 
 

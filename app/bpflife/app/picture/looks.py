@@ -110,6 +110,8 @@ FAMILIES: Final = {
     "effective": Family("runs", owner="hook"),
     "dir": Family("is kept by its name", owner="hook", mark="has a name"),
     "running": Family("is inside", owner="cpu"),
+    "inside": Family("was called by", owner="cpu"),
+    "sees": Family("has found", owner="cpu"),
     "link_prog": Family("holds", owner="link"),
     "listed": Family("is attached to", owner="link"),
     "elem": Family("has as element", owner="map"),

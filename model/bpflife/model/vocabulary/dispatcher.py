@@ -9,6 +9,7 @@ old code; so a detach waits for running programs if the device was the last that
 from __future__ import annotations
 
 from .. import state as s
+from ..readers import inside
 from ..state import View
 from ..steps import Env, Frame, Step, StepError
 from ..values import NONE, OBJ, And, If, Not, Or, eq, ne
@@ -36,7 +37,10 @@ def _dispatch(f: Frame) -> Step:
         gone = If(go, old, NONE, OBJ)
         f.drop(k, k.get(s.DISPATCHED, gone), maybe=True)
         k.set(s.DISPATCHED, (gone,), NONE)
-        k.start_grace_period(f.gp, e["me"], Or(come, go))
+        news = Or(come, go)
+        k.start_grace_period(
+            f.gp, e["me"], lambda cpu: And(news, inside(k, cpu, f.parts, True, False))
+        )
 
     words = "the dispatcher jumps to what devices run now; if that is news, it waits for readers"
     return Step("dispatch: begin", words, effect)

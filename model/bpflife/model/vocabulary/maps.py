@@ -7,7 +7,23 @@ from dataclasses import dataclass
 from .. import state as s
 from ..state import HOLDS_MAPS, HOLDS_PROGS, MAP_TYPE, REDIRECTS, View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import BOOL, FD, IDX, NONE, OBJ, And, If, Implies, Not, Or, Value, eq, ne, one_of
+from ..values import (
+    BOOL,
+    FD,
+    IDX,
+    NONE,
+    OBJ,
+    And,
+    If,
+    Implies,
+    Not,
+    Or,
+    Value,
+    at_least,
+    eq,
+    ne,
+    one_of,
+)
 from .registry import step
 
 HELD = ("prog", "map", "file", "psock")  # by elements
@@ -189,6 +205,16 @@ def _fit(f: Frame) -> Step:
     return Step("fit arrays", words, effect, params, None, checks, loop=True, done=done)
 
 
+def _defer(f: Frame, k: View, outer: Value, old: Value) -> None:
+    """A map that leaves a map of maps will wait, when it dies, for those that may have found it
+    there. The kernel says so when it gives up the element's reference, which keeps it until then.
+    (bpf_map_fd_put_ptr: kernel/bpf/map_in_map.c)"""
+    inner = And(one_of(k.get(s.MTYPE, outer), HOLDS_MAPS), k.kind(old, "map"))
+    sleepers = at_least(k.get(s.SLEEPERS, outer), 1) if "flavours" in f.parts else False
+    for family, now in ((s.AFTER_MULT, sleepers), (s.AFTER_RCU, Not(sleepers))):
+        k.set(family, (old,), Or(k.get(family, old), And(inner, now)))
+
+
 @step("swap {key} of {file} <-> {reg}")
 def _swap(f: Frame, key: str, file: str, reg: str) -> Step:
     """The element and the local change places in one store. An element of a perf event array is of
@@ -202,6 +228,7 @@ def _swap(f: Frame, key: str, file: str, reg: str) -> Step:
         old, new = k.get(s.ELEM, m, e[key]), k.get(f.reg(reg), e["me"])
         k.set(s.ELEM, (m, e[key]), new)
         k.set(f.reg(reg), (e["me"],), old)
+        _defer(f, k, m, old)
         event = eq(k.get(s.MTYPE, m), MAP_TYPE.perf_event_array)
         own = And(event, Not(k.get(s.PRESERVE, m)))
         other: Value = NONE
@@ -232,6 +259,7 @@ def _take(f: Frame, key: str, file: str, reg: str) -> Step:
     def effect(k: View, e: Env) -> None:
         m = found(k, e)
         k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take finds the local {reg} empty")
+        _defer(f, k, m, k.get(s.ELEM, m, e[key]))
         k.set(f.reg(reg), (e["me"],), k.get(s.ELEM, m, e[key]))
         k.set(s.ELEM, (m, e[key]), NONE)
         k.set(s.VIA, (m, e[key]), NONE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import state as s
+from ..readers import asleep
 from ..state import View
 from ..steps import Check, Env, Frame, Param, Step, StepError
 from ..values import FD, IDX, NONE, And, If, Implies, Not, Or, Value, eq, ne, one_of
@@ -62,9 +63,9 @@ def _used(f: Frame, arg: str, sort: str, kinds: tuple[str, ...], text: str) -> S
         _hold(f, k, prog, place, If(known, NONE, new))
 
     def fits(k: View, e: Env) -> Value:
-        asleep = ne(k.get(s.SLEEPABLE, k.get(f.reg("new"), e["me"])), s.SLEEP.no)
+        asked = ne(k.get(s.SLEEPABLE, k.get(f.reg("new"), e["me"])), s.SLEEP.no)
         return Implies(
-            And(asleep, k.kind(behind(k, e), "map")),
+            And(asked, k.kind(behind(k, e), "map")),
             one_of(k.get(s.MTYPE, behind(k, e)), FOR_SLEEPERS),
         )
 
@@ -83,8 +84,8 @@ def _hold(f: Frame, k: View, prog: Value, place: Value, o: Value) -> None:
     """The program's place holds the object, and the map knows how many sleepable ones use it.
     (__add_used_map: kernel/bpf/verifier.c)"""
     if "flavours" in f.parts:
-        asleep = And(eq(k.get(s.SLEEPABLE, prog), s.SLEEP.yes), k.kind(o, "map"))
-        k.tally(s.USED_ASLEEP, (prog, place), If(asleep, o, NONE))
+        counts = And(asleep(k, prog), k.kind(o, "map"))
+        k.tally(s.USED_ASLEEP, (prog, place), If(counts, o, NONE))
     k.set(s.USED, (prog, place), o)
 
 
@@ -95,13 +96,21 @@ def _verify(f: Frame, reg: str) -> Step:
 
     def fine(k: View, e: Env) -> Value:
         prog = k.get(f.reg(reg), e["me"])
-        asleep = k.get(s.SLEEPABLE, prog)
+        asked = k.get(s.SLEEPABLE, prog)
         only = [n for n, name in enumerate(f.ptype.range.names) if name in ONLY_SLEEPABLE]
-        awake = And(eq(asleep, s.SLEEP.no), one_of(k.get(f.ptype, prog), only))
-        return Not(Or(eq(asleep, s.SLEEP.wrong), awake))
+        awake = And(eq(asked, s.SLEEP.no), one_of(k.get(f.ptype, prog), only))
+        return Not(Or(eq(asked, s.SLEEP.wrong), awake))
 
     checks = (Check("EINVAL", fine),)
     return Step(f"verify {reg}", "is looked at by the verifier", nothing, checks=checks)
+
+
+@step("expect {reg} may sleep", part="flavours")
+def _expect_asleep(f: Frame, reg: str, errno: str) -> Step:
+    """The local's program is a sleepable one, else the errno."""
+    checks = (Check(errno, lambda k, e: asleep(k, k.get(f.reg(reg), e["me"]))),)
+    text = f"expect {reg} may sleep"
+    return Step(text, "checks that the program may sleep", nothing, checks=checks)
 
 
 @step("bind {reg} to {prog}")

@@ -48,6 +48,7 @@ def step(pattern: str, part: str = "core") -> Callable[[Maker], Maker]:
 
 def part_of(text: str) -> str:
     """The part of Linux that a step is about."""
+    text = f"{text}: begin" if text.startswith("wait ") else text
     for form, (regex, _, _) in VOCABULARY.items():
         found = regex.fullmatch(text)
         if found:

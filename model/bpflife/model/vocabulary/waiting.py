@@ -2,22 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from .. import state as s
+from ..readers import asleep, inside
 from ..state import View
 from ..steps import Env, Frame, Step
-from ..values import RUN
+from ..values import RUN, Not, Or, Value
 from .registry import nothing, step
 
 
 @step("wait rcu: begin")
 def _wait_begin(f: Frame) -> Step:
-    """A grace period starts: it waits for the CPUs that are inside a program now."""
+    """A grace period starts: it waits for the CPUs that are inside a program now; if there are
+    sleepable ones, for those that hold RCU. (synchronize_rcu, call_rcu)"""
+    return _begin(f, "wait rcu: begin", lambda k, e: (True, False))
 
+
+@step("wait rcu tasks trace: begin")
+def _wait_trace(f: Frame) -> Step:
+    """A grace period for those that may sleep: it waits for the CPUs that are inside a hook which
+    is entered under RCU tasks trace. (synchronize_rcu_tasks_trace)"""
+    return _begin(f, "wait rcu tasks trace: begin", lambda k, e: (False, True))
+
+
+@step("wait rcu by flavour: begin")
+def _wait_flavour(f: Frame) -> Step:
+    """A dead program's grace period: of RCU tasks trace if it may sleep, else of RCU.
+    (__bpf_prog_put_noref: kernel/bpf/syscall.c)"""
+
+    def flavour(k: View, e: Env) -> tuple[Value, Value]:
+        trace = asleep(k, e["me"]) if "flavours" in f.parts else False
+        return Not(trace), trace
+
+    return _begin(f, "wait rcu by flavour: begin", flavour)
+
+
+@step("wait rcu if deferred: begin", part="maps")
+def _wait_deferred(f: Frame) -> Step:
+    """A dead map that was taken out of a map of maps waits for who may have found it there: for
+    RCU, and for RCU tasks trace if sleepable programs used the outer map. Any other is freed at
+    once. (bpf_map_put, bpf_map_free_mult_rcu_gp: kernel/bpf/syscall.c)"""
+
+    def flavour(k: View, e: Env) -> tuple[Value, Value]:
+        mult = k.get(s.AFTER_MULT, e["me"])
+        return Or(mult, k.get(s.AFTER_RCU, e["me"])), mult
+
+    return _begin(f, "wait rcu if deferred: begin", flavour)
+
+
+def _begin(
+    f: Frame, text: str, flavour: Callable[[View, Env], tuple[Value, Value]]
+) -> Step:  # fmt: skip
     def effect(k: View, e: Env) -> None:
-        k.start_grace_period(f.gp, e["me"])
+        rcu, trace = flavour(k, e)
+        k.start_grace_period(f.gp, e["me"], lambda cpu: inside(k, cpu, f.parts, rcu, trace))
 
     words = "a grace period starts: CPUs that are inside now must leave"
-    return Step("wait rcu: begin", words, effect)
+    return Step(text, words, effect)
 
 
 @step("wait rcu: end")
@@ -46,6 +88,9 @@ def _exit(f: Frame) -> Step:
 
 
 WAITS = {  # a step in words -> its two halves
-    "wait rcu": ("wait rcu: begin", "wait rcu: end"),
-    "dispatch": ("dispatch: begin", "wait rcu: end"),
+    text: (f"{text}: begin", "wait rcu: end")
+    for text in (
+        *("wait rcu", "wait rcu tasks trace", "wait rcu by flavour", "wait rcu if deferred"),
+        "dispatch",
+    )
 }
