@@ -68,4 +68,4 @@ def test_all_of_linux_is_there() -> None:
     taken = {step.do for scenario in scenarios for step in scenario.steps}
     cards = ["cgroup_legacy"], ["cgroup_link"]
     known = {spec.do for one in cards for spec in Language(system_for(one)).specs}
-    assert known - taken == {"enter", "leave", "fire"}
+    assert known - taken == {"enter", "look_up", "leave", "fire"}

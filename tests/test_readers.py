@@ -10,7 +10,8 @@ from bpflife.model import catalogue
 from bpflife.model import state as s
 from bpflife.model.cards import AttachCard, Linux
 from bpflife.model.catalogue import load_card
-from bpflife.model.documents import ObjectState, Scenario, Step, Verdict
+from bpflife.model.choices import choices
+from bpflife.model.documents import InputError, ObjectState, Scenario, Step, Verdict
 from bpflife.model.properties import CATALOGUE
 from bpflife.model.simulator import Player, player
 from bpflife.model.system import System, linux
@@ -67,7 +68,7 @@ def found_inside(card: str, load: dict[str, Any], hook: list[Step]) -> Player:
         Step(do="close", by="a", fd="first"),
         Step(do="prog_load", by="a", prog="p", maps=["outer"], **load),
         *hook,
-        Step(do="fire", rule="look_up", c="cpu0", i="1", n="1"),
+        Step(do="look_up", cpu="cpu0", map="outer", key=0),
         Step(do="map_update", by="a", map="outer", key=0, value="second"),
     )
 
@@ -94,6 +95,31 @@ def test_an_inner_map_that_was_found_waits_when_it_is_replaced(
     assert (first.refcnt, first.life, first.waits_for) == (0, "dying", ["cpu0"])
     p.play(Step(do="leave", cpu="cpu0"), "", True)
     assert thing(p, "first").life == "freed"
+
+
+def test_a_program_that_may_not_sleep_takes_rcu_before_it_looks_up() -> None:
+    p = found_inside("uprobe", {"type": "kprobe"}, [PROBE[0], *PROBE[2:]])
+    assert [x.rule for x in p.steps if x.rule in ("nest", "look_up")] == ["nest", "look_up"]
+    assert thing(p, "first").waits_for == ["cpu0"]
+
+
+def test_what_a_program_can_look_up_is_offered_and_else_refused() -> None:
+    outer = [
+        Step(do="map_create", by="a", map="first"),
+        Step(do="map_of_maps", by="a", map="outer", inner="first"),
+        Step(do="map_update", by="a", map="outer", key=1, value="first"),
+        Step(do="prog_load", by="a", prog="p", maps=["outer"], type="cgroup_skb"),
+        *CGROUP,
+    ]
+    scenario = Scenario(scenario="readers", cards=["cgroup_legacy"], steps=outer)
+    offered = [c for c in choices(scenario) if c.step.do == "look_up"]
+    assert [c.step.args for c in offered] == [{"cpu": "cpu0", "map": "outer", "key": 1}]
+    assert offered[0].label == "p finds first in outer, and has no count for it"
+    played("cgroup_legacy", *outer, offered[0].step)
+    with pytest.raises(InputError, match="p finds no inner map there: it does not use that map"):
+        played("cgroup_legacy", *outer, Step(do="look_up", cpu="cpu0", map="outer", key=0))
+    with pytest.raises(InputError, match="cpu1 runs no program"):
+        played("cgroup_legacy", *outer, Step(do="look_up", cpu="cpu1", map="outer", key=0))
 
 
 def test_any_other_map_is_freed_at_once() -> None:

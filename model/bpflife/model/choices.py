@@ -17,7 +17,7 @@ from .language import Arg, StepSpec, is_relative
 from .phrases import fill
 from .simulator import Player, player
 from .state import Broken
-from .values import FD, LIFE, RUN
+from .values import CPU, FD, IDX, LIFE, OBJ, RUN
 from .vocabulary import MAX_CARGO
 from .world import FIRST_FD, World
 
@@ -204,8 +204,7 @@ def _children(by: str) -> Iterator[str]:
 
 def _events(p: Player) -> list[Choice]:
     found = []
-    kinds = [("kill", "process"), ("enter", "cpu"), ("leave", "cpu")]
-    for name, _ in kinds:
+    for name in ("kill", "enter", "leave"):
         rule = p.rules.get(name)
         if rule is None:
             continue
@@ -215,4 +214,19 @@ def _events(p: Player) -> list[Choice]:
             args = {fields[k]: v for k, v in words.items()}
             step = Step(do=name, **args)
             found.append(Choice(step, fill(rule.words, words), words.get("c", "world")))
-    return found
+    return [*found, *_look_ups(p)]
+
+
+def _look_ups(p: Player) -> Iterator[Choice]:
+    """What running programs can find in the maps of maps that they use."""
+    world = p.world
+    for cpu in world.scope.domain(CPU) if "look_up" in p.rules else ():
+        prog = world.get(s.RUNNING, cpu)
+        used = dict.fromkeys(world.get(s.USED, prog, i) for i in world.scope.domain(IDX))
+        for outer, i in itertools.product(used if prog else (), world.scope.domain(IDX)):
+            inner = world.get(s.ELEM, outer, i)
+            if outer and inner and world.get(s.MTYPE, outer) in s.HOLDS_MAPS:
+                names = [world.name(OBJ, o) for o in (prog, outer, inner)]
+                who = world.name(CPU, cpu)
+                text = f"{names[0]} finds {names[2]} in {names[1]}, and has no count for it"
+                yield Choice(Step(do="look_up", cpu=who, map=names[1], key=i - 1), text, who)

@@ -14,6 +14,7 @@ from typing import Any
 from .cards import Operation
 from .documents import InputError, Scenario, Step
 from .graphs import Graph
+from .readers import has_inner_maps
 from .system import System
 from .values import BOOL
 from .vocabulary import MAX_CARGO
@@ -76,6 +77,9 @@ WORLD = (
              "a process is killed; a call in flight finishes first", "kill(PID, SIGKILL)"),
     StepSpec("enter", "enter", (Arg("cpu", "cpu"), Arg("hook", "target")), "cpu",
              "an event arrives: a CPU runs what is attached", ""),
+    StepSpec("look_up", "look_up", (Arg("cpu", "cpu"), Arg("map", "object", of="map"),
+                                    Arg("key", "key")), "cpu",
+             "the program looks up an inner map in an element of a map of maps", ""),
     StepSpec("leave", "leave", (Arg("cpu", "cpu"),), "cpu", "the program returns", ""),
     StepSpec("fire", "", (Arg("rule", "rule"),), "kernel",
              "one single rule, as counterexamples use it: its parameters follow by name", ""),
@@ -147,7 +151,9 @@ def specs(system: System) -> list[StepSpec]:
         if card and short == "attach" and card.operations.replace == "attach":
             found.append(_spec(full, op, system, api, "replace"))
     hooks = bool(system.targets)  # without a hook no event runs anything
-    return [*found, *(w for w in WORLD if hooks or w.actor != "cpu")]
+    world = [w for w in WORLD if hooks or w.actor != "cpu"]
+    nested = has_inner_maps(system.parts)
+    return [*found, *(w for w in world if nested or w.rule != "look_up")]
 
 
 class Language:

@@ -26,6 +26,11 @@ def asleep(k: View, prog: Value) -> Value:
     return eq(k.get(s.SLEEPABLE, prog), s.SLEEP.yes)
 
 
+def has_inner_maps(parts: Collection[str]) -> bool:
+    """A program can find a map in a map."""
+    return {"flavours", "maps"} <= set(parts)
+
+
 def inside(k: View, cpu: Value, parts: Collection[str], rcu: Value, trace: Value) -> Value:
     """The CPU is a reader of RCU, if that is asked, or of RCU tasks trace, if that is."""
     if "flavours" not in parts:
@@ -41,7 +46,7 @@ def reader_rules(
     parts: Sequence[str],
 ) -> list[Row]:
     """What CPUs do. `traced`: the kinds of hooks that are entered under RCU tasks trace."""
-    flavours, nested = "flavours" in parts, {"flavours", "maps"} <= set(parts)
+    flavours, nested = "flavours" in parts, has_inner_maps(parts)
 
     def start(k: View, c: Value, hook: Value, prog: Value) -> None:
         k.when(eq(k.get(s.RUNNING, c), NONE))

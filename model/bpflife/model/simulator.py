@@ -8,6 +8,7 @@ internal can fire.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,7 @@ from .rules import Rule, edge_name
 from .state import Broken
 from .steps import Param
 from .system import System
-from .values import BOOL, CPU, FD, OBJ, PATH, PROC, RUN, TASK
+from .values import BOOL, CPU, FD, IDX, OBJ, PATH, PROC, RUN, TASK
 from .world import CPUS, FIRST_FD, Outcome, World
 
 MAX_PROCESSES = 64
@@ -327,9 +328,11 @@ class Player:
     # -- the world and single rules ------------------------------------------------------------
 
     def _world_step(self, spec: StepSpec, step: Step, at: str) -> None:
-        names = {"process": "p", "cpu": "c", "hook": "hook"}
-        env = {names[a.name]: int(self._value(a, step, at)) for a in spec.args}
-        for rule, row in self._rules_of(spec, env):
+        names = {"process": "p", "cpu": "c", "hook": "hook", "map": "outer"}
+        env = {names[a.name]: int(self._value(a, step, at)) for a in spec.args if a.name in names}
+        if spec.do == "look_up" and "nest" in self.rules:
+            self._nest(env["c"])
+        for rule, row in self._rules_of(spec, step, env):
             try:
                 outcome = self.world.fire(rule, row)
             except Blocked:
@@ -339,14 +342,32 @@ class Player:
         raise InputError(f"{at}: {self._why_not(spec, env)}")
 
     def _rules_of(
-        self, spec: StepSpec, env: Mapping[str, int]
+        self, spec: StepSpec, step: Step, env: Mapping[str, int]
     ) -> Iterator[tuple[Rule, Mapping[str, int]]]:
         """What a step of the world can be: an event runs the hook's own program, or its first
         link's."""
+        if spec.do == "look_up":
+            yield from self._look_ups(env, int(step.args["key"]) + 1)
+            return
         yield self.rules[spec.rule], env
         if spec.do == "enter":
             for link in self.world.links_of(env["hook"]):
                 yield self.rules["enter_link"], {"c": env["c"], "link": link}
+
+    def _nest(self, cpu: int) -> None:
+        """A program that may not sleep takes RCU before it looks anything up, where it has not."""
+        rule, env = self.rules["nest"], {"c": cpu}
+        with contextlib.suppress(Blocked):
+            self.record(rule, env, self.world.fire(rule, env), "", None)
+
+    def _look_ups(
+        self, env: Mapping[str, int], element: int
+    ) -> Iterator[tuple[Rule, Mapping[str, int]]]:
+        """The program's places that hold the map."""
+        world, c = self.world, env["c"]
+        for place in world.scope.domain(IDX):
+            if world.get(s.USED, world.get(s.RUNNING, c), place) == env["outer"]:
+                yield self.rules["look_up"], {"c": c, "i": place, "n": element}
 
     def _why_not(self, spec: StepSpec, env: Mapping[str, int]) -> str:
         """Why an event can't happen here, in words."""
@@ -355,8 +376,11 @@ class Player:
             return f"{world.name(PROC, env['p'])} is not running"
         cpu = world.name(CPU, env["c"])
         running = world.get(s.RUNNING, env["c"])
-        if spec.do == "leave":
+        if spec.do == "leave" or (spec.do == "look_up" and not running):
             return f"{cpu} runs no program"
+        if spec.do == "look_up":
+            what = f"{world.name(OBJ, running)} finds no inner map there"
+            return f"{what}: it does not use that map of maps, or the element is empty"
         if running:
             return f"{cpu} is still inside {world.name(OBJ, running)}"
         return f"nothing is attached to {world.name(OBJ, env['hook'])}, so no event runs anything"

@@ -250,8 +250,13 @@ class System:
             base += graph.size
 
     def _present(self, items: Iterable[Any]) -> list[Any]:
-        """The steps that are about parts of Linux which this system has."""
-        return [x for x in items if set(part_of(parse_step(x)[0]).split("+")) <= {*self.parts}]
+        """The steps that are about parts of Linux which this system has; what no such step can
+        have put into a local is not put."""
+        texts = [(x, parse_step(x)[0]) for x in items]
+        there = [(x, t) for x, t in texts if set(part_of(t).split("+")) <= {*self.parts}]
+        gone = {r for x, t in texts if (x, t) not in there for r, _ in registers_of(t)}
+        gone -= {r for _, t in there if not t.startswith("put ") for r, _ in registers_of(t)}
+        return [x for x, t in there if t not in {f"put {r} if set" for r in gone}]
 
     def _compile(self, name: str, steps: Sequence[object], args: Mapping[str, str], own: str,
                  base: int, origin: str, card: AttachCard | None) -> Graph:  # fmt: skip

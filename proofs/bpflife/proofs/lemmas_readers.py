@@ -171,7 +171,9 @@ def _sees(system: System) -> Invariant:
 
 
 def _elements() -> list[Invariant]:
-    """Only a prog array is emptied by work, only a perf event array by a file."""
+    """Only a prog array is emptied by work, only a perf event array by a file that is closed, only
+    a devmap by a device that goes."""
+    taken = (s.MAP_TYPE.perf_event_array, s.MAP_TYPE.devmap)
     return [
         Invariant(
             "only what is cleared has work to do",
@@ -179,10 +181,8 @@ def _elements() -> list[Invariant]:
             lambda k, o: Or(eq(k.get(s.FLUSH, o), NONE), one_of(k.get(s.MTYPE, o), s.CLEARED)),
         ),
         Invariant(
-            "only a perf event array has elements of a file",
+            "only some maps have elements that others take with them",
             (OBJ, IDX),
-            lambda k, o, i: Or(
-                eq(k.get(s.VIA, o, i), NONE), eq(k.get(s.MTYPE, o), s.MAP_TYPE.perf_event_array)
-            ),
+            lambda k, o, i: Or(eq(k.get(s.VIA, o, i), NONE), one_of(k.get(s.MTYPE, o), taken)),
         ),
     ]
