@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 import pytest
@@ -21,7 +21,7 @@ from bpflife.model.concrete import Blocked, Cells, ConcreteView, Scope
 from bpflife.model.rules import Rule
 from bpflife.model.state import Broken
 from bpflife.model.system import CORE, PARTS, System
-from bpflife.model.values import BOOL, ENTITIES, OBJ, Sort
+from bpflife.model.values import BOOL, ENTITIES, OBJ, And, Implies, Not, Sort, Value, eq
 from bpflife.proofs.bounded import BoundedView, Layout
 from bpflife.proofs.induction import Induction
 from bpflife.proofs.scopes import LARGER, make_scope
@@ -155,6 +155,25 @@ def test_bounded_view_equals_concrete(card: str) -> None:
         assert boundedly(system, sample) == concretely(scope, sample), sample[0].name
 
 
+class Lowest(UnboundedView):
+    """The unbounded view takes any entity that will do (nothing proved rests on which); the other
+    views take the lowest, which in a broken state may be no good for what comes next. So here it
+    must be the lowest too."""
+
+    def __init__(self, theory: Theory, entities: dict[Sort, list[Any]]) -> None:
+        super().__init__(theory)
+        self.entities = entities
+
+    def lowest(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
+        """Whoever is lower will not do."""
+        chosen = super().lowest(sort, pred, kind)
+        for lower, higher in itertools.combinations(self.entities[sort][1:], 2):
+            x = self.term(sort, lower)
+            fits = And(self.kind(x, *kind.split("|")), pred(x)) if kind else pred(x)
+            self.when(Implies(eq(chosen, self.term(sort, higher)), Not(fits)))
+        return chosen
+
+
 class Embedding:
     """One concrete state, said in the theory of the unbounded view: an entity is a constant, all
     constants differ, every cell and every ghost count has its value."""
@@ -196,7 +215,7 @@ class Embedding:
 
     def run(self, rule: Rule, env: dict[str, int]) -> UnboundedView:
         """The rule on the unbounded view, with these entities."""
-        view = UnboundedView(self.theory)
+        view = Lowest(self.theory, self.entities)
         args = {}
         for p in rule.params:
             if p.sort in self.entities:
