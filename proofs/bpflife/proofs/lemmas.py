@@ -8,7 +8,7 @@ A candidate is only a guess: `induction.py` keeps those that are inductive *for 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from bpflife.model import state as s
@@ -41,7 +41,7 @@ from bpflife.model.values import (
 )
 
 from .lemmas_readers import of_readers, of_type
-from .writes import written
+from .writes import turning, written
 
 
 def candidates(system: System) -> list[Invariant]:
@@ -51,6 +51,7 @@ def candidates(system: System) -> list[Invariant]:
         found += _of_call(system, graph)
     for kind, graph in system.releases.items():
         found += _of_release(system, kind, graph)
+    found += [x for f in registers(system, OBJ) for x in _dying_local(system, f)]
     return found + _locks(system)
 
 
@@ -397,14 +398,20 @@ def _made(system: System, graph: Graph, fact: Facts, wrote: Writes) -> list[tupl
     for r in mine if s.BY in system.families else ():
         register, kind = graph.frame.registers[r], fact.kinds[r][0]
         found.append((f"{register.name} is its own", _by(register)))
-        for family in _owned(system, kind):
-            if len(family.args) == 1 and wrote.later(family):
-                found.append((f"{family.name} of {register.name} empty", _empty(family, register)))
+        empty = [f for f in _owned(system, kind) if len(f.args) == 1 and wrote.later(f)]
+        if not all(f.counted for f in empty):  # others may write what points at it
+            found.append((f"nobody else holds {register.name}", _alone(register)))
+        for family in empty:
+            found.append((f"{family.name} of {register.name} empty", _empty(family, register)))
         if kind == "map" and wrote.later(s.MTYPE):
             found.append((f"{register.name} has no type yet", _typeless(register)))
         for other in mine[mine.index(r) + 1 :]:
             found.append((f"{r} is not {other}", _differ(register, graph.frame.registers[other])))
     return found
+
+
+def _alone(register: Family) -> object:
+    return lambda k, t: k.same(k.get(s.REFCNT, k.get(register, t)), 1)
 
 
 def _typeless(register: Family) -> object:
@@ -468,19 +475,26 @@ def _entry_is(entry: Family, family: Family) -> object:
 
 
 def _of_release(system: System, kind: str, graph: Graph) -> list[Invariant]:
-    found = []
-    places = list(range(graph.base, graph.base + graph.size))
-    found.append(_own_places(kind, places))
-    own = _owned(system, kind)
-    for place, fact in facts(graph).items():
-        name = graph.place_names[place - graph.base]
-        for reg, family in graph.frame.registers.items():
-            if fact.regs[reg] != "maybe":
-                found.append(_dying_at(name, place, family, fact.regs[reg] == "empty"))
-        found += [_dying_at(name, place, family, True) for family in own]
-        if fact.locked:  # elsewhere it doesn't (_locks)
-            found.append(_self_locked(name, place))
+    """What is empty, full, locked where: one lemma for all the places of which the same can be
+    said, as each step that puts something may start a release path, and is asked about all."""
+    known, wrote = facts(graph), written(system, graph)
+    turns = turning(system, graph)
+    found = [_own_places(kind, list(range(graph.base, graph.base + graph.size)))]
+    for family in _owned(system, kind):
+        places = list(known)
+        if family.name in wrote[IDLE]:  # else nothing of it was there when the path began
+            done = (p for p in known if family.name in wrote[p])
+            places = [p for p in done if family.name not in turns.get(p, ())]
+        if places:
+            found.append(_dying_at(_names(graph, places), places, family, True))
+    locked = [place for place, fact in known.items() if fact.locked]
+    if locked and s.LOCK_SELF in system.families:
+        found.append(_self_locked(graph, locked))
     return found
+
+
+def _names(graph: Graph, places: Sequence[int]) -> str:
+    return ", ".join(graph.place_names[place - graph.base] for place in places)
 
 
 def _own_places(kind: str, places: list[int]) -> Invariant:
@@ -491,21 +505,32 @@ def _own_places(kind: str, places: list[int]) -> Invariant:
     return Invariant(f"a dying {kind} is in its own release path", (OBJ,), body)
 
 
-def _dying_at(name: str, place: int, family: Family, empty: bool) -> Invariant:
+def _dying_local(system: System, family: Family) -> list[Invariant]:
+    """Where the local of a dying object is empty, and where it is full, in all release paths."""
+    at: dict[str, dict[int, str]] = {"empty": {}, "full": {}, "maybe": {}}
+    for graph in system.releases.values():
+        reg = next((r for r, f in graph.frame.registers.items() if f == family), "")
+        for place, fact in facts(graph).items():
+            name = graph.place_names[place - graph.base]
+            at[fact.regs.get(reg, "empty")][place] = name
+    states = [(state == "empty", at[state]) for state in ("empty", "full") if at[state]]
+    return [_dying_at(", ".join(x.values()), list(x), family, empty) for empty, x in states]
+
+
+def _dying_at(name: str, places: Sequence[int], family: Family, empty: bool) -> Invariant:
     def body(k: View, o: Value, *rest: Value) -> Value:
         x = k.get(family, o, *rest)
-        return Or(ne(k.get(s.AT, o), place), eq(x, NONE) if empty else ne(x, NONE))
+        return Implies(one_of(k.get(s.AT, o), places), eq(x, NONE) if empty else ne(x, NONE))
 
-    what = "empty" if empty else "full"
-    return Invariant(f"at {name}: {family.name} {what}", family.args, body)
+    what = f"at {name}: {family.name} {'empty' if empty else 'full'}"
+    return Invariant(what, family.args, body)
 
 
-def _self_locked(name: str, place: int) -> Invariant:
-    return Invariant(
-        f"at {name}: locks itself",
-        (OBJ,),
-        lambda k, o: Or(ne(k.get(s.AT, o), place), eq(k.get(s.LOCK_SELF, o), True)),
-    )
+def _self_locked(graph: Graph, places: Sequence[int]) -> Invariant:
+    def body(k: View, o: Value) -> Value:
+        return Implies(one_of(k.get(s.AT, o), places), eq(k.get(s.LOCK_SELF, o), True))
+
+    return Invariant(f"at {_names(graph, places)}: locks itself", (OBJ,), body)
 
 
 def _locks(system: System) -> list[Invariant]:

@@ -30,6 +30,13 @@ def written(system: System, graph: Graph) -> dict[int, frozenset[str]]:
     return found
 
 
+def turning(system: System, graph: Graph) -> dict[int, frozenset[str]]:
+    """Place of a loop -> the families that a turn of it writes: it may be at it."""
+    theory = Theory(system)
+    loops = [e for e in graph.edges if e.source == e.target]
+    return {e.source: _by_step(theory, graph, e) for e in loops}
+
+
 def _by_step(theory: Theory, graph: Graph, edge: Edge) -> frozenset[str]:
     """What the step of one edge writes, whatever the state before."""
     if edge.failed is not None or edge.leaves_loop:
