@@ -62,7 +62,7 @@ def samples(card: str) -> tuple[System, Scope, dict[str, list[Sample]]]:
     wanted = [r for r in rules if every_op or r.op.startswith(own)]
     by_rule: dict[str, list[Sample]] = {r.name: [] for r in wanted}
     seen: list[Cells] = []
-    for rule, env, cells in walk.states(30, 60):
+    for rule, env, cells in walk.states(30 if every_op else 8, 60):
         seen.append(cells)
         if len(by_rule.get(rule.name, [0] * SAMPLES)) < SAMPLES // 2:
             by_rule[rule.name].append((rule, env, cells))
@@ -151,8 +151,12 @@ def test_every_rule_fires_somewhere(card: str) -> None:
 @pytest.mark.parametrize("card", grouped(EVERYTHING))
 def test_bounded_view_equals_concrete(card: str) -> None:
     system, scope, by_rule = samples(card)
+    layout = Layout(system, make_scope(system, SCOPE))
     for sample in itertools.chain(*by_rule.values()):
-        assert boundedly(system, sample) == concretely(scope, sample), sample[0].name
+        answer, after = concretely(scope, sample)
+        # in a broken state a local may hold an object of a kind that has no such slot
+        real = {key: v for key, v in after.items() if key[1:] in layout.rows[str(key[0])]}
+        assert boundedly(system, sample) == (answer, real), sample[0].name
 
 
 class Lowest(UnboundedView):
