@@ -261,7 +261,7 @@ def test_there_are_two_flavours_of_grace_period() -> None:
     waits = {form for form in VOCABULARY if form.startswith("wait")}
     assert waits == {
         "wait rcu: begin", "wait rcu tasks trace: begin", "wait rcu by flavour: begin",
-        "wait rcu if deferred: begin", "wait rcu: end",
+        "wait rcu if deferred: begin", "wait rcu if deferred: end", "wait rcu: end",
     }  # fmt: skip
 
 

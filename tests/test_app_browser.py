@@ -320,7 +320,7 @@ def test_filtering_what_can_happen(visit: Open) -> None:
 def test_choosing_cards_to_build_with(visit: Open) -> None:
     page = visit("?page=build")
     page.get_by_text("Attach APIs and settings").click()
-    page.get_by_role("checkbox", name="perf_event").check()
+    page.locator("input[data-do=card][data-value=perf_event]").check()
     page.wait_for_url(re.compile("cards=cgroup_legacy,perf_event"))
     page.get_by_role("button", name="loader: make a cgroup: hook1").click()
     page.wait_for_url(re.compile("cgroup_make"))

@@ -57,6 +57,22 @@ def test_a_dead_program_waits_for_its_own_flavour_only() -> None:
     assert thing(played("uprobe", *PROBE, *asleep), "q").waits_for == ["cpu0"]
 
 
+def test_a_map_of_no_map_waits_for_nobody_and_its_story_does_not_say_so() -> None:
+    def told(outer: bool) -> list[str]:
+        steps = [Step(do="map_create", by="a", map="m")]
+        if outer:
+            steps += [
+                Step(do="map_of_maps", by="a", map="o", inner="m"),
+                Step(do="map_update", by="a", map="o", key=0, value="m"),
+                Step(do="map_delete", by="a", map="o", key=0),
+            ]
+        trace = player(Scenario(scenario="told", steps=[*steps, Step(do="close", by="a", fd="m")]))
+        return [x.sentence for x in trace.steps if x.sentence.startswith("m: ")]
+
+    assert not any("grace period" in x for x in told(outer=False))
+    assert sum("grace period" in x for x in told(outer=True)) == 2
+
+
 def found_inside(card: str, load: dict[str, Any], hook: list[Step]) -> Player:
     """A program that a CPU is inside of has found an inner map, which is then replaced."""
     return played(

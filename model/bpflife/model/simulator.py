@@ -104,8 +104,9 @@ class Player:
             if ready is None:
                 return
             rule, env = ready
+            idle = self.world.idle(rule, env)
             self.record(rule, env, self.world.fire(rule, env), "", None)
-            if _gives_up_nothing(rule) and _looks_the_same(self.states[-2:]):
+            if idle or (_gives_up_nothing(rule) and _looks_the_same(self.states[-2:])):
                 del self.steps[-1], self.states[-2]  # the release path goes on: nothing to see
         raise InputError(f"internal work does not end ({rule.name} again and again)")
 

@@ -83,6 +83,7 @@ class Step:
     gives: str = ""  # "descriptor" or "mapping": what the caller gets a name for
     turns: str = ""  # of a loop: the argument that lists what each turn is about
     done: Guard | None = None  # of a loop: when it may end
+    idle: Guard | None = None  # when there is nothing to do for it: no trace tells of it then
     first: tuple[tuple[Guard, str], ...] = ()  # needed before anything else, waiting included
 
 

@@ -180,6 +180,11 @@ class World:
         rule.body(view, env)
         return Outcome(view.commit(), rule.errno, view.seen, rule.name, given=view.given)
 
+    def idle(self, rule: Rule, env: Mapping[str, int]) -> bool:
+        """The rule can fire, and there is nothing to do for it: it only goes on."""
+        view = ConcreteView(self.scope, self.cells)
+        return any(bool(e.step.idle(view, env)) for e in rule.edges if e.step.idle)
+
     def call(self, graph: Graph, env: Mapping[str, object]) -> Outcome:
         """A whole system call: the path of the graph whose guards hold.
 

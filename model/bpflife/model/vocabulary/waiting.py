@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from .. import state as s
 from ..readers import asleep, inside
@@ -48,7 +49,18 @@ def _wait_deferred(f: Frame) -> Step:
         mult = k.get(s.AFTER_MULT, e["me"])
         return Or(mult, k.get(s.AFTER_RCU, e["me"])), mult
 
-    return _begin(f, "wait rcu if deferred: begin", flavour)
+    return replace(_begin(f, "wait rcu if deferred: begin", flavour), idle=_not_deferred)
+
+
+@step("wait rcu if deferred: end", part="maps")
+def _deferred_end(f: Frame) -> Step:
+    """The same grace period ends."""
+    return replace(_wait_end(f), text="wait rcu if deferred: end", idle=_not_deferred)
+
+
+def _not_deferred(k: View, e: Env) -> Value:
+    marked = Or(k.get(s.AFTER_MULT, e["me"]), k.get(s.AFTER_RCU, e["me"]))
+    return Not(marked)
 
 
 def _begin(
@@ -90,7 +102,7 @@ def _exit(f: Frame) -> Step:
 WAITS = {  # a step in words -> its two halves
     text: (f"{text}: begin", "wait rcu: end")
     for text in (
-        *("wait rcu", "wait rcu tasks trace", "wait rcu by flavour", "wait rcu if deferred"),
+        *("wait rcu", "wait rcu tasks trace", "wait rcu by flavour"),
         "dispatch",
     )
-}
+} | {"wait rcu if deferred": ("wait rcu if deferred: begin", "wait rcu if deferred: end")}
