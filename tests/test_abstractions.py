@@ -241,9 +241,7 @@ def test_nothing_is_done_to_the_loopback_device() -> None:
     refused("target: no netdev `lo` was made before", Step(do="delete_device", by="a", target="lo"))
 
 
-@pytest.mark.parametrize(
-    "do", ["move_device", "cgroup_join", "link_create", "token_create", "rmdir", "test_run"]
-)
+@pytest.mark.parametrize("do", ["move_device", "link_create", "token_create", "rmdir", "test_run"])
 def test_what_is_not_in_the_language(do: str) -> None:
     assert do not in {spec.do for spec in specs(system_for(["cgroup_legacy"]))}
     refused(f"no step `{do}`", Step(do=do, by="a"))

@@ -270,6 +270,14 @@ def world_rules(
 
         return body
 
+    def exit_cgroup(k: View, e: Env) -> None:
+        """(cgroup_exit: kernel/cgroup/cgroup.c)"""
+        p = e["p"]
+        k.when(eq(k.get(s.RUN_OF, p), RUN.exiting))
+        k.when(calls_done(k, p))
+        k.when(ne(k.get(s.MEMBER, p), NONE))
+        k.set(s.MEMBER, (p,), NONE)
+
     def gone(k: View, e: Env) -> None:
         p = e["p"]
         k.when(eq(k.get(s.RUN_OF, p), RUN.exiting))
@@ -277,7 +285,7 @@ def world_rules(
         k.when(k.all(FD, lambda n: eq(k.get(s.FD_SLOT, p, n), NONE)))
         if "processes" in parts:
             k.when(k.all(IDX, lambda i: eq(k.get(s.VMA, p, i), NONE)))
-        for family in (x for x in (s.NS, s.NET) if x.part in parts):
+        for family in (x for x in (s.NS, s.NET, s.MEMBER) if x.part in parts):
             k.when(eq(k.get(family, p), NONE))
         k.set(s.RUN_OF, (p,), RUN.exited)
 
@@ -340,6 +348,9 @@ def world_rules(
         "net": [
             ("exit_net", (p,), exit_drop(s.NET), True, "kernel",
              "{p} leaves its network namespace"),
+        ],
+        "membership": [
+            ("exit_cgroup", (p,), exit_cgroup, True, "kernel", "{p} leaves its cgroup"),
         ],
         "passing": [
             ("purge", (Param("m", OBJ, "message"),), purge, True, "kernel",

@@ -100,7 +100,7 @@ CLOEXEC = Family("cloexec", (PROC, FD), BOOL, part="processes")  # closed by exe
 VMA = Family("vma", (PROC, IDX), OBJ, counted=True, targets=("file",), part="processes")
 CHILD = Family("on.child", (TASK,), PROC, part="processes")  # the process that a fork is making
 MAKER = Family("maker", (PROC,), TASK, part="processes")  # and which task makes it
-BY = Family("by", (OBJ,), TASK, part="processes")  # who created it: for proofs (lemmas.py)
+BY = Family("by", (OBJ,), TASK, part="processes")  # who created it: for proofs (lemmas_graphs.py)
 MMAPABLE = Family("mmapable", (OBJ,), BOOL, owners=("map",), part="maps")
 PEER = Family("peer", (OBJ,), OBJ, owners=("socket",), targets=("socket",), part="passing")
 SOCKET_TYPE = Sort("socket type", ("dgram", "stream"))
@@ -199,6 +199,11 @@ XDP_STATE = Family(  # dev->xdp_state; what runs is another pointer, the hook's 
 DISPATCHED = Family(  # the machine's dispatcher jumps to it: held while any device runs it
     "dispatched", (OBJ,), OBJ, counted=True, owners=("prog",), targets=("prog",), part="xdp"
 )
+MEMBER = Family("member", (PROC,), OBJ, targets=("cgroup",), part="membership")
+BORN, PEER_BORN = (  # where a socket (a message) was made; where a closed socket was, by its peer
+    Family(name, (OBJ,), OBJ, counted=True, owners=owners, targets=("cgroup",), part="membership")
+    for name, owners in (("born", ("socket", "message")), ("peer_born", ("socket",)))
+)
 RUNNING = Family("running", (CPU,), OBJ, targets=("prog",))
 GP_OBJ = Family("gp", (OBJ, CPU), BOOL)
 GP_CALL = Family("call_gp", (TASK, CPU), BOOL)
@@ -224,6 +229,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(INST, POINT, ROOT, MOUNTED, NS_OF, COVER, BELOW, COPY, NS),
     *(NET, SK_NET, ND_NET, VETH),
     *(XDP_STATE, DISPATCHED),
+    *(MEMBER, BORN, PEER_BORN),
 )
 
 

@@ -42,6 +42,7 @@ PARTS = (
     "flavours",
     "sockmap",
     "net",
+    "membership",
 )  # of Linux: one file each in linux/
 KINDS = {
     "core": ("file", "map", "prog", "inode"),
@@ -52,6 +53,7 @@ KINDS = {
     "sockmap": ("psock",),
     "net": ("netns", "netdev"),
 }
+ABOUT = {"membership": "cgroup"}  # parts that are about a kind that a card brings
 BY_FILE = (  # kinds that an open file can be of
     *("map", "prog", "socket", "btf", "mnt", "perf_event", "netns"),
 )
@@ -99,6 +101,8 @@ class System:
         self.traced = tuple(c.target.kind for c in cards if c.target.readers == TRACE)
         if self.traced and "flavours" not in parts:
             parts = (*parts, "flavours")
+        kinds = {card.target.kind for card in cards}
+        parts = tuple(p for p in parts if p not in ABOUT or ABOUT[p] in kinds)
         self.parts = parts
         self.linux = linux(parts)
         self.cards = {card.api: card for card in cards}

@@ -416,7 +416,7 @@ class World:
             alive = [p for p in self.scope.domain(PROC) if self.get(s.RUN_OF, p) == RUN.running]
             return self.get(s.ND_NET, n) in [self.get(s.NET, p) for p in alive]
         if kind in self.system.dir.owners:
-            return True
+            return bool(self.get(self.system.dir, n))
         behind = {name for files in fds.values() for _, name, _ in files.values()}
         return kind in self.system.targets and self.objects[n] in behind
 

@@ -4,6 +4,8 @@ object still holds nothing is worth making. A wrong guess costs a proof time, no
 
 from __future__ import annotations
 
+from collections import Counter
+
 from bpflife.model.graphs import IDLE, Edge, Graph
 from bpflife.model.system import System
 from bpflife.model.values import TASK, Sort, Value
@@ -35,6 +37,13 @@ def turning(system: System, graph: Graph) -> dict[int, frozenset[str]]:
     theory = Theory(system)
     loops = [e for e in graph.edges if e.source == e.target]
     return {e.source: _by_step(theory, graph, e) for e in loops}
+
+
+def times_written(system: System, graph: Graph) -> Counter[str]:
+    """How many steps of the graph write a family."""
+    theory = Theory(system)
+    edges = {e.source: e for e in graph.edges if e.failed is None and not e.leaves_loop}
+    return Counter(name for e in edges.values() for name in _by_step(theory, graph, e))
 
 
 def _by_step(theory: Theory, graph: Graph, edge: Edge) -> frozenset[str]:

@@ -280,6 +280,7 @@ ENDS: Final = {  # rules of the kernel's own work, by the kind that they are abo
     "netdev": "a network device goes away",
     "netns": "a network namespace goes away",
     "exit_net": "an exit leaves its network namespace",
+    "exit_cgroup": "an exit leaves its cgroup",
     "prog": "a program goes away",
     "map": "a map goes away",
     "link": "a link goes away",

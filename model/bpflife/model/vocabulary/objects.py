@@ -6,6 +6,7 @@ from .. import state as s
 from ..state import View
 from ..steps import Env, Frame, Param, Step
 from ..values import BOOL, FD, LIFE, NONE, OBJ, And, If, Value, eq, ne
+from .members import join_cgroup
 from .networks import join_net
 from .programs import may_sleep
 from .registry import step
@@ -38,6 +39,8 @@ def _create(f: Frame, reg: str, kind: str) -> Step:
                 k.set(s.SLEEPABLE, (o,), If(e["sleepable"], fine, s.SLEEP.no))
         if in_net:  # sock_net: of whoever makes it, for good (sk_alloc: net/core/sock.c)
             join_net(k, o, k.get(s.NET, k.get(s.PROC_OF, e["me"])))
+        if kind == "socket":
+            join_cgroup(f, k, e["me"], o)
 
     params = [Param("type", f.ptype.range)] if kind == "prog" else []
     params += [Param("sleepable", BOOL)] if sleeps else []

@@ -11,6 +11,7 @@ from .. import state as s
 from ..state import SOCKET_STATE, SOCKET_TYPE, View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
 from ..values import FD, IDX, NONE, OBJ, And, If, Implies, Not, Or, Value, eq, ne
+from .members import belong, forget_peer
 from .registry import nothing, step
 
 MAX_CARGO = 4  # descriptors that a scenario's message carries; the kernel takes 253
@@ -88,6 +89,8 @@ def _send(f: Frame, reg: str, sock: str) -> Step:
         k.set(s.SENT, (m,), m)
         k.set(s.QUEUE, (m,), k.get(s.PEER, socket(k, e)))
         k.set(f.reg(reg), (e["me"],), NONE)
+        if "membership" in f.parts:
+            belong(f, k, m, k.get(s.BORN, socket(k, e)))
 
     words = f"sends {{{reg}}}: the queue at the other end holds it"
     return Step(f"send {reg} over {sock}", words, effect, (), None, checks, {reg: "empty"})
@@ -104,6 +107,7 @@ def _part(f: Frame, sock: str) -> Step:
         state = k.get(s.SSTATE, o)
         gone = And(Not(is_stream(k, o)), eq(state, SOCKET_STATE.connected))
         k.set(s.SSTATE, (o,), If(gone, SOCKET_STATE.parted, state))
+        forget_peer(f, k, o, gone)
 
     return Step(f"part {sock}", "gives up on the other end", effect)
 

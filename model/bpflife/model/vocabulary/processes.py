@@ -164,10 +164,12 @@ def _copied(
 
 @step("start child")
 def _start_child(f: Frame) -> Step:
-    """The child runs. (wake_up_new_task)"""
+    """The child runs, a member of its parent's cgroup. (wake_up_new_task, cgroup_post_fork)"""
 
     def effect(k: View, e: Env) -> None:
         child = k.get(s.CHILD, e["me"])
+        if "membership" in f.parts:
+            k.set(s.MEMBER, (child,), k.get(s.MEMBER, k.get(s.PROC_OF, e["me"])))
         k.set(s.RUN_OF, (child,), RUN.running)
         k.set(s.MAKER, (child,), NONE)
         k.set(s.CHILD, (e["me"],), NONE)

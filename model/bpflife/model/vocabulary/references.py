@@ -289,6 +289,8 @@ OWN_WORDS = {
     "cargo": "lets go of the open file that it carried, if it still does",
     "btf": "lets go of its type information, if it has any",
     "net": "lets go of its network namespace, unless that is the world's first",
+    "born": "lets go of the cgroup that it was made in, if any",
+    "peer_born": "lets go of the cgroup of the other end, which was closed before, if any",
     "skb_verdict": "lets go of the program that ran on what it received, if any",
     "msg_parser": "lets go of the program that ran on what it sent, if any",
     "program": "the dead link gives its program back: refcnt -1",

@@ -25,6 +25,8 @@ OWN_SLOTS: dict[str, Family] = {  # `put object`: a slot of the dying object, no
     "cargo": s.CARGO,
     "btf": s.BTF_OF,
     "net": s.SK_NET,
+    "born": s.BORN,
+    "peer_born": s.PEER_BORN,
     **{family.name: family for family in s.VERDICTS},
     "program": s.LINK_PROG,
 }

@@ -11,6 +11,7 @@ from .. import state as s
 from ..state import SOCKET_STATE, SOCKET_TYPE, View
 from ..steps import Check, Env, Frame, Param, Step
 from ..values import LIFE, NONE, OBJ, And, If, Not, Or, Value, eq, ne, one_of
+from .members import join_cgroup, leave_to_peer
 from .networks import join_net
 from .passing import is_stream, nothing_in, socket_of, stands_in
 from .registry import step
@@ -115,6 +116,7 @@ def _connect(f: Frame, sock: str, name: str) -> Step:
             join_net(k, end, k.get(s.SK_NET, mine))
         k.set(s.PEER, (mine,), end)
         k.set(s.SSTATE, (mine,), SOCKET_STATE.connected)
+        join_cgroup(f, k, e["me"], end)
 
     words = "connects: the other end waits in the listener's queue, which holds it"
     params = (Param(name, OBJ, "socket"),)
@@ -165,6 +167,7 @@ def _leave_peer(f: Frame) -> Step:
         k.set(s.RESET, (peer,), If(reset, True, k.get(s.RESET, peer)))
         k.set(s.PEER, (peer,), NONE)
         k.set(s.PEER, (me,), NONE)
+        leave_to_peer(f, k, me, peer)
 
     return Step("leave peer", "tells its peer that it is gone", effect)
 

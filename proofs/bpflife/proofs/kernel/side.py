@@ -175,6 +175,10 @@ class KernelSide:
         bind(spec, step, self.fds, [], CLOSED)
         return None
 
+    def _leave_cgroup(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        """Back to the world's own cgroup, to which nothing is ever attached."""
+        return actor.call("cgroup_join", target=self.world.cgroups).errno
+
     def _by_id(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
         name = step.args["object"]
         kind, number = next(key for key, known in self.names.items() if known == name)
@@ -317,5 +321,6 @@ WITH_NAMES: dict[str, Callable[[KernelSide, Actor, StepSpec, Step], str | None]]
     "connect": KernelSide._connect,
     "accept": KernelSide._accept,
     "make_veth": KernelSide._make_veth,
+    "cgroup_leave": KernelSide._leave_cgroup,
 }
 KNOWN = {*COMMANDS, *OF_WORLD, *WITH_NAMES}

@@ -1,0 +1,332 @@
+"""Candidate lemmas that come from the step graphs: what the registers hold at each place of a call
+or of a release path, which lock is held there, the conditions that its own `expect`s established.
+A candidate is only a guess: `induction.py` keeps those that are inductive *for this very system*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bpflife.model import state as s
+from bpflife.model.graphs import IDLE, Facts, Graph, facts
+from bpflife.model.properties import Invariant
+from bpflife.model.state import Family, View
+from bpflife.model.system import System
+from bpflife.model.values import (
+    LIFE,
+    NONE,
+    OBJ,
+    PROC,
+    TASK,
+    And,
+    Implies,
+    Not,
+    Or,
+    Value,
+    eq,
+    ne,
+    one_of,
+)
+
+from .lemmas_readers import of_type
+from .writes import times_written, turning, written
+
+BESIDE = {s.PEER_BORN: s.PEER}  # whoever fills the other rests on this one's being empty
+
+
+def of_graphs(system: System) -> list[Invariant]:
+    """What the places of calls and of release paths say."""
+    found: list[Invariant] = []
+    for graph in system.graphs.values():
+        found += _of_call(system, graph)
+    for kind, graph in system.releases.items():
+        found += _of_release(system, kind, graph)
+    found += [x for f in registers(system, OBJ) for x in _dying_local(system, f)]
+    return found + _locks(system)
+
+
+def registers(system: System, owner: object) -> list[Family]:
+    """The families of registers of tasks (or of dying objects)."""
+    own = (f for f in system.families if "." in f.name and f.args == (owner,))
+    return [f for f in own if f.slot and f != s.TARGET]
+
+
+def owned(system: System, kind: str = "") -> list[Family]:
+    """The families of slots that objects (of a kind) own, but for their locals."""
+    found = [f for f in system.families if f.slot and f.args[0] == OBJ and "." not in f.name]
+    return [f for f in found if f.owners and (not kind or kind in f.owners)]
+
+
+def _of_call(system: System, graph: Graph) -> list[Invariant]:
+    found, wrote = [], written(system, graph)
+    for place, fact in facts(graph).items():
+        if place != IDLE:
+            found += _at_place(system, graph, place, fact, Writes(wrote[place], wrote[IDLE]))
+    return found
+
+
+@dataclass(frozen=True)
+class Writes:
+    """The families that a call may have written at a place, and those that it writes anywhere."""
+
+    before: frozenset[str]
+    ever: frozenset[str]
+
+    def later(self, family: Family) -> bool:
+        """Only now does the call fill it: it may rest on its being empty."""
+        return family.name in self.ever - self.before
+
+
+def _at_place(
+    system: System, graph: Graph, place: int, fact: Facts, wrote: Writes
+) -> list[Invariant]:
+    name = graph.place_names[place - graph.base]
+    mine = {f.name: r for r, f in graph.frame.registers.items()}
+
+    def here(what: str, holds: object) -> Invariant:
+        def body(k: View, t: Value) -> Value:
+            return Implies(eq(k.get(s.PC, t), place), holds(k, t))  # type: ignore[operator]
+
+        return Invariant(f"at {name}: {what}", (TASK,), body, place)
+
+    others = [f for f in registers(system, TASK) if f.name not in mine]
+    found = [here("the locals of other calls are empty", _all_empty(others))] if others else []
+    for family in [f for f in registers(system, TASK) if f.name in mine]:
+        state = fact.regs[mine[family.name]]
+        if state == "empty":
+            found.append(here(f"{family.name} empty", _is(family, True)))
+            continue
+        found.append(here(f"{family.name} full", _is(family, False)))  # "maybe" may be full too
+        kinds = fact.kinds.get(mine[family.name], ())
+        if kinds:
+            found.append(here(f"{family.name} is {' or '.join(kinds)}", _is_kind(family, kinds)))
+        wanted = graph.frame.program_type
+        if kinds == ("prog",) and wanted >= 0 and s.IN_RCU in system.families:
+            found.append(here(f"{family.name} fits the hook", of_type(system, wanted, family)))
+    found += [here(what, holds) for what, holds in _made(system, graph, fact, wrote)]
+    for r, kind in fact.behind.items():
+        if kind in system.kinds:
+            what = f"{graph.frame.registers[r].name} is of a {kind}"
+            found.append(here(what, _of_kind(graph.frame.registers[r], kind)))
+    if s.CHILD in system.families:
+        found.append(here("no child", _is(s.CHILD, True)))
+        if s.CHILD.name in wrote.before:
+            found.append(here("a child", _is(s.CHILD, False)))
+    if not fact.target:
+        found.append(here("no target", _is(s.TARGET, True)))
+        return found
+    kind = fact.target
+    found.append(here(f"target is {kind}", lambda k, t: k.kind(k.get(s.TARGET, t), kind)))
+    for r, state in fact.regs.items():
+        if state == "full" and fact.kinds.get(r) == ("file",):
+            family = graph.frame.registers[r]
+            found.append(here(f"target is behind {r}", _behind(family)))
+    if not fact.locked:
+        found.append(here("lock not held", lambda k, t: ne(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
+    if fact.locked:
+        found.append(here("lock held", lambda k, t: eq(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
+        found += [here(what, holds) for what, holds in _conditions(system, graph, fact)]
+        if any(e.step.text == "expect no member" for e in graph.edges):
+            found.append(_deserted(name, place))
+    return found
+
+
+def _deserted(name: str, place: int) -> Invariant:
+    """Asked for under the lock: nobody is a member of the target."""
+
+    def body(k: View, t: Value, p: Value) -> Value:
+        inside = eq(k.get(s.MEMBER, p), k.get(s.TARGET, t))
+        return Not(And(eq(k.get(s.PC, t), place), ne(k.get(s.TARGET, t), NONE), inside))
+
+    return Invariant(f"at {name}: nobody is in the target", (TASK, PROC), body, place)
+
+
+def _made(system: System, graph: Graph, fact: Facts, wrote: Writes) -> list[tuple[str, object]]:
+    """About objects that this call has made: they are its own, differ, and hold nothing yet."""
+    found: list[tuple[str, object]] = []
+    mine = sorted(fact.made)
+    for r in mine if s.BY in system.families else ():
+        register, kind = graph.frame.registers[r], fact.kinds[r][0]
+        found.append((f"{register.name} is its own", _by(register)))
+        single = [f for f in owned(system, kind) if len(f.args) == 1]
+        empty = [f for f in single if wrote.later(f) or wrote.later(BESIDE.get(f, f))]
+        if not all(f.counted for f in empty):  # others may write what points at it
+            found.append((f"nobody else holds {register.name}", _alone(register)))
+        for family in empty:
+            found.append((f"{family.name} of {register.name} empty", _empty(family, register)))
+        if kind == "map" and wrote.later(s.MTYPE):
+            found.append((f"{register.name} has no type yet", _typeless(register)))
+        for other in mine[mine.index(r) + 1 :]:
+            found.append((f"{r} is not {other}", _differ(register, graph.frame.registers[other])))
+    return found
+
+
+def _alone(register: Family) -> object:
+    return lambda k, t: k.same(k.get(s.REFCNT, k.get(register, t)), 1)
+
+
+def _typeless(register: Family) -> object:
+    return lambda k, t: eq(k.get(s.MTYPE, k.get(register, t)), s.MAP_TYPE.array)
+
+
+def _by(register: Family) -> object:
+    return lambda k, t: eq(k.get(s.BY, k.get(register, t)), t)
+
+
+def _empty(family: Family, register: Family) -> object:
+    return lambda k, t: eq(k.get(family, k.get(register, t)), NONE)
+
+
+def _differ(a: Family, b: Family) -> object:
+    return lambda k, t: Or(eq(k.get(a, t), NONE), ne(k.get(a, t), k.get(b, t)))
+
+
+def _of_kind(register: Family, kind: str) -> object:
+    return lambda k, t: k.kind(k.get(s.FILE_OBJ, k.get(register, t)), kind)
+
+
+def _is(family: Family, empty: bool) -> object:
+    return lambda k, t: eq(k.get(family, t), NONE) if empty else ne(k.get(family, t), NONE)
+
+
+def _all_empty(families: list[Family]) -> object:
+    """One lemma for all of them: no step of this call fills any, and there are many."""
+    return lambda k, t: And(*[eq(k.get(f, t), NONE) for f in families])
+
+
+def _is_kind(family: Family, kinds: tuple[str, ...]) -> object:
+    return lambda k, t: Or(eq(k.get(family, t), NONE), k.kind(k.get(family, t), *kinds))
+
+
+def _behind(family: Family) -> object:
+    return lambda k, t: eq(k.get(s.FILE_OBJ, k.get(family, t)), k.get(s.TARGET, t))
+
+
+def _conditions(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]:
+    """What an `expect` under the lock may have established, where some step could do so."""
+    entry, texts = system.entry, {edge.step.text for edge in graph.edges}
+    like = [r for r in fact.regs if {f"expect entry == {r}", f"get {r} from entry"} & texts]
+    like += [r for r in fact.regs if {f"expect entry != {r}", f"copy {r} from entry"} & texts]
+    found: list[tuple[str, object]] = [
+        ("target there", lambda k, t: graph.frame.there(k, k.get(s.TARGET, t))),
+    ]
+    if "expect entry == none" in texts or any(x.startswith("publish entry") for x in texts):
+        found.append(("entry empty", lambda k, t: eq(k.get(entry, k.get(s.TARGET, t)), NONE)))
+    if like or "expect entry != none" in texts:
+        found.append(("entry full", lambda k, t: ne(k.get(entry, k.get(s.TARGET, t)), NONE)))
+    for r in like:
+        if fact.regs[r] != "empty":
+            family = graph.frame.registers[r]
+            found.append((f"entry is {r}", _entry_is(entry, family)))
+    return found
+
+
+def _entry_is(entry: Family, family: Family) -> object:
+    return lambda k, t: eq(k.get(entry, k.get(s.TARGET, t)), k.get(family, t))
+
+
+def _of_release(system: System, kind: str, graph: Graph) -> list[Invariant]:
+    """What is empty, full, locked where: one lemma for all the places of which the same can be
+    said, as each step that puts something may start a release path, and is asked about all."""
+    known, wrote = facts(graph), written(system, graph)
+    turns, times = turning(system, graph), times_written(system, graph)
+    found = [_own_places(kind, list(range(graph.base, graph.base + graph.size)))]
+    for family in owned(system, kind):
+        if family.name not in wrote[IDLE]:  # nothing of it was there when the path began
+            found.append(_dying_at(_names(graph, list(known)), list(known), family, True))
+            continue
+        done = [p for p in known if family.name in wrote[p] - turns.get(p, frozenset())]
+        # written once, it is empty from then on; else where it is can't be told from here
+        rows = [done] if times[family.name] == 1 else [[p] for p in done]
+        found += [_dying_at(_names(graph, row), row, family, True) for row in rows if row]
+    locked = [place for place, fact in known.items() if fact.locked]
+    if locked and s.LOCK_SELF in system.families:
+        found.append(_self_locked(graph, locked))
+    return found
+
+
+def _names(graph: Graph, places: Sequence[int]) -> str:
+    return ", ".join(graph.place_names[place - graph.base] for place in places)
+
+
+def _own_places(kind: str, places: list[int]) -> Invariant:
+    def body(k: View, o: Value) -> Value:
+        dying = And(k.kind(o, kind), eq(k.get(s.LIFE_OF, o), LIFE.dying))
+        return Implies(dying, one_of(k.get(s.AT, o), places))
+
+    return Invariant(f"a dying {kind} is in its own release path", (OBJ,), body)
+
+
+def _dying_local(system: System, family: Family) -> list[Invariant]:
+    """Where the local of a dying object is empty, and where it is full, in all release paths."""
+    at: dict[str, dict[int, str]] = {"empty": {}, "full": {}, "maybe": {}}
+    for graph in system.releases.values():
+        reg = next((r for r, f in graph.frame.registers.items() if f == family), "")
+        for place, fact in facts(graph).items():
+            name = graph.place_names[place - graph.base]
+            at[fact.regs.get(reg, "empty")][place] = name
+    states = [(state == "empty", at[state]) for state in ("empty", "full") if at[state]]
+    return [_dying_at(", ".join(x.values()), list(x), family, empty) for empty, x in states]
+
+
+def _dying_at(name: str, places: Sequence[int], family: Family, empty: bool) -> Invariant:
+    def body(k: View, o: Value, *rest: Value) -> Value:
+        x = k.get(family, o, *rest)
+        return Implies(one_of(k.get(s.AT, o), places), eq(x, NONE) if empty else ne(x, NONE))
+
+    what = f"at {name}: {family.name} {'empty' if empty else 'full'}"
+    return Invariant(what, family.args, body)
+
+
+def _self_locked(graph: Graph, places: Sequence[int]) -> Invariant:
+    def body(k: View, o: Value) -> Value:
+        return Implies(one_of(k.get(s.AT, o), places), eq(k.get(s.LOCK_SELF, o), True))
+
+    return Invariant(f"at {_names(graph, places)}: locks itself", (OBJ,), body)
+
+
+def _locks(system: System) -> list[Invariant]:
+    """Who holds a lock is in a locked section; idle tasks have empty registers."""
+    if s.LOCK not in system.families:
+        return [_idle(system)]
+    inside = [
+        place
+        for graph in system.graphs.values()
+        for place, fact in facts(graph).items()
+        if fact.locked
+    ]
+    dying = [
+        place
+        for graph in system.releases.values()
+        for place, fact in facts(graph).items()
+        if fact.locked
+    ]
+
+    def holder(k: View, o: Value) -> Value:
+        t = k.get(s.LOCK, o)
+        at_work = And(one_of(k.get(s.PC, t), inside), eq(k.get(s.TARGET, t), o))
+        return Or(eq(t, NONE), at_work)
+
+    def self_holder(k: View, o: Value) -> Value:
+        return Or(eq(k.get(s.LOCK_SELF, o), False), one_of(k.get(s.AT, o), dying))
+
+    def one_holder(k: View, o: Value) -> Value:
+        return Not(And(ne(k.get(s.LOCK, o), NONE), eq(k.get(s.LOCK_SELF, o), True)))
+
+    return [
+        _idle(system),
+        Invariant("who holds the lock is in its locked section", (OBJ,), holder),
+        Invariant("who locks itself is in its locked section", (OBJ,), self_holder),
+        Invariant("one holder of a lock", (OBJ,), one_holder),
+    ]
+
+
+def _idle(system: System) -> Invariant:
+    families = [f for f in (*registers(system, TASK), s.TARGET, s.CHILD) if f in system.families]
+
+    def body(k: View, t: Value) -> Value:
+        empty = And(*[eq(k.get(f, t), NONE) for f in families])
+        return Or(ne(k.get(s.PC, t), IDLE), empty)
+
+    return Invariant("idle: all locals empty", (TASK,), body)
