@@ -215,6 +215,21 @@ def test_the_first_network_namespace_is_not_opened() -> None:
     )
 
 
+def test_a_cgroup_has_room_for_any_number_of_links() -> None:
+    start = [
+        Step(do="cgroup_make", by="a", target="web"),
+        Step(do="prog_load", by="a", prog="p", type="cgroup_skb"),
+        Step(do="fork", by="a", child="b"),
+    ]
+    more = [
+        Step(do="link_create", by=by, link=f"{by}{n}", target="web", prog="p")
+        for by in ("a", "b")
+        for n in range(33)
+    ]
+    trace = play(Scenario(scenario="many", cards=["cgroup_link"], steps=[*start, *more]))
+    assert not any(step.errno for step in trace.steps)
+
+
 def test_xdp_has_one_mode() -> None:
     refused(
         "mode: no such field",

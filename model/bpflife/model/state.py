@@ -185,10 +185,12 @@ COPY = Family("copy", (OBJ,), OBJ, owners=("mnt",), targets=("mnt",), part="bpff
 NS = Family("ns", (PROC,), OBJ, counted=True, targets=("mntns",), part="bpffs")  # none: the world's
 NET = Family("net", (PROC,), OBJ, counted=True, targets=("netns",), part="net")  # none: the world's
 SK_NET = Family(
-    "sk_net", (OBJ,), OBJ, counted=True, owners=("socket",), targets=("netns",), part="net"
+    *("sk_net", (OBJ,), OBJ), counted=True, owners=("socket", "tap"), targets=("netns",), part="net"
 )
 ND_NET = Family("nd_net", (OBJ,), OBJ, owners=("netdev",), targets=("netns",), part="net")
-VETH = Family("veth_peer", (OBJ,), OBJ, owners=("netdev",), targets=("netdev",), part="net")
+CABLE = Family(  # where what a device sends comes out: at another device, or at a tap's open file
+    *("cable", (OBJ,), OBJ), owners=("netdev", "tap"), targets=("netdev", "tap"), part="net"
+)
 # A link holds its program until it is freed; it stands in its target's list until it is detached.
 LINK_PROG = Family("link_prog", (OBJ,), OBJ, counted=True, targets=("prog",), part="links")
 LISTED = Family("listed", (OBJ,), OBJ, part="links")
@@ -200,10 +202,12 @@ DISPATCHED = Family(  # the machine's dispatcher jumps to it: held while any dev
     "dispatched", (OBJ,), OBJ, counted=True, owners=("prog",), targets=("prog",), part="xdp"
 )
 MEMBER = Family("member", (PROC,), OBJ, targets=("cgroup",), part="membership")
-BORN, PEER_BORN = (  # where a socket (a message) was made; where a closed socket was, by its peer
+BORN, PEER_BORN = (  # where a socket, a message was made; where a closed socket was, by its peer
     Family(name, (OBJ,), OBJ, counted=True, owners=owners, targets=("cgroup",), part="membership")
-    for name, owners in (("born", ("socket", "message")), ("peer_born", ("socket",)))
-)
+    for name, owners in (
+        ("born", ("socket", "message", "netns", "tap")), ("peer_born", ("socket",)),
+    )
+)  # fmt: skip
 RUNNING = Family("running", (CPU,), OBJ, targets=("prog",))
 GP_OBJ = Family("gp", (OBJ, CPU), BOOL)
 GP_CALL = Family("call_gp", (TASK, CPU), BOOL)
@@ -227,7 +231,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(SEES, SEEN_BY, SEEN_AT, AFTER_RCU, AFTER_MULT),
     *(BTF_OF, *VERDICTS, PSOCK, SOCK),
     *(INST, POINT, ROOT, MOUNTED, NS_OF, COVER, BELOW, COPY, NS),
-    *(NET, SK_NET, ND_NET, VETH),
+    *(NET, SK_NET, ND_NET, CABLE),
     *(XDP_STATE, DISPATCHED),
     *(MEMBER, BORN, PEER_BORN),
 )

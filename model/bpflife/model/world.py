@@ -25,9 +25,13 @@ from .system import System
 from .values import BOOL, CPU, FD, IDX, LIFE, OBJ, PATH, PROC, RUN, TASK, Sort
 
 UNNAMED = (  # kinds that scenarios have no names for
-    *("file", "psock", "inode", "message", "bpffs", "mnt", "mntns", "netns"),
+    *("file", "psock", "inode", "message", "bpffs", "mnt", "mntns", "netns", "tap"),
 )
-ALIKE = {"mnt": ("dir", "bpffs"), "netns": ("namespace", "network")}  # behind a file: all look so
+ALIKE = {  # behind a file: all look so
+    "mnt": ("dir", "bpffs"),
+    "netns": ("namespace", "network"),
+    "tap": ("device", "tap"),
+}
 FIRST_FD = 3  # 0, 1 and 2 are taken in every process
 CPUS = 2
 MAX_THREADS = 8

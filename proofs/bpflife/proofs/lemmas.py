@@ -75,7 +75,7 @@ def _general(system: System) -> list[Invariant]:
         found += _sockets(system)
     if s.MEMBER in system.families:
         found += [_only_alive("cgroup", s.MEMBER), _member(system), _one_peer()]
-    found += [points_at(system, f) for f in (s.PSOCK, s.SOCK) if f in system.families]
+    found += [points_at(system, f) for f in (s.PSOCK, s.SOCK, s.CABLE) if f in system.families]
     if s.MTYPE in system.families:
         found.append(Invariant("an unborn map has no type", (OBJ,), _untyped))
     found += [_while_used(f) for f in s.VERDICTS if f in system.families]

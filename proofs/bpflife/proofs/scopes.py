@@ -30,7 +30,7 @@ PLURALS = {  # kind -> how a scope calls several of them; what a scope does not 
     "message": "messages", "btf": "BTFs", "inode": "inodes", "perf_event": "perf events",
     "psock": "psocks",
     "bpffs": "instances", "mnt": "mounts", "mntns": "mount namespaces",
-    "netns": "network namespaces", "netdev": "network devices",
+    "netns": "network namespaces", "netdev": "network devices", "tap": "taps",
 }  # fmt: skip
 Fired = tuple[Rule, dict[str, int]]
 

@@ -2,8 +2,9 @@
 
 A process is a member and holds nothing: a cgroup with members can't be removed. What it makes is
 born in its cgroup and holds that (sk->sk_cgrp_data), also when the cgroup has been removed, so what
-was attached there stays until the last of them is gone. A socket that is closed is not gone as long
-as the other end points at it: then that end has the reference here.
+was attached there stays until the last of them is gone. A network namespace is made with sockets of
+the kernel's own (rtnetlink, icmp): it is born in a cgroup like them. A socket that is closed is not
+gone as long as the other end points at it: then that end has the reference here.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ from ..values import NONE, PROC, If, Or, Value, eq, ne
 from .registry import step
 
 PART = "membership"
+WITH_SOCKETS = ("socket", "netns", "tap")  # a namespace and a tap's file have the kernel's own
 
 
 def join_cgroup(f: Frame, k: View, me: Value, o: Value) -> None:
-    """A new socket belongs to the cgroup of whoever makes it.
-    (cgroup_sk_alloc: kernel/cgroup/cgroup.c, 6.12)"""
+    """A new socket belongs to the cgroup of whoever makes it, also one that the kernel makes for
+    itself meanwhile. (cgroup_sk_alloc: kernel/cgroup/cgroup.c; sk_alloc: net/core/sock.c, 6.12)"""
     if PART in f.parts:
         belong(f, k, o, k.get(s.MEMBER, k.get(s.PROC_OF, me)))
 

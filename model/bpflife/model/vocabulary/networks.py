@@ -2,8 +2,9 @@
 
 A namespace is held by the processes in it, by open files of it and by the sockets that were made in
 it. A device is held by its name (it is registered): until somebody deletes it, or its namespace
-ends. The devices of a pair (veth) go together. Nobody holds the world's first namespace, which is
-no object here.
+ends. The devices of a pair (veth) go together; a tap device goes with its open file, which can
+make another one when the device was deleted. Nobody holds the world's first namespace, which is no
+object here.
 """
 
 from __future__ import annotations
@@ -68,21 +69,41 @@ def _pair(f: Frame, kind: str) -> Step:
     names keep them. One step, under the lock of all devices. (veth_newlink: drivers/net/veth.c)"""
 
     def effect(k: View, e: Env) -> None:
-        one = _registered(f, k, e, kind)
-        two = _registered(f, k, e, kind)
-        k.set(s.VETH, (one,), two)
-        k.set(s.VETH, (two,), one)
+        one = _registered(f, k, net_of(k, e), kind)
+        two = _registered(f, k, net_of(k, e), kind)
+        _join(k, one, two)
 
     return Step(f"register two {kind}", "makes two devices; their names keep them", effect)
 
 
-def _registered(f: Frame, k: View, e: Env, kind: str) -> Value:
+@step("register {kind} of {file}")
+def _of_tap(f: Frame, kind: str, file: str) -> Step:
+    """A new device, in the network namespace where the file was opened. EEXIST: it has one.
+    (__tun_chr_ioctl, tun_set_iff: drivers/net/tun.c)"""
+
+    def tap(k: View, e: Env) -> Value:
+        return k.get(s.FILE_OBJ, k.get(f.reg(file), e["me"]))
+
+    def effect(k: View, e: Env) -> None:
+        _join(k, _registered(f, k, k.get(s.SK_NET, tap(k, e)), kind), tap(k, e))
+
+    free = Check("EEXIST", lambda k, e: eq(k.get(s.CABLE, tap(k, e)), NONE))
+    words = "makes a device; its name keeps it"
+    return Step(f"register {kind} of {file}", words, effect, checks=(free,))
+
+
+def _join(k: View, one: Value, two: Value) -> None:
+    k.set(s.CABLE, (one,), two)
+    k.set(s.CABLE, (two,), one)
+
+
+def _registered(f: Frame, k: View, net: Value, kind: str) -> Value:
     """(register_netdevice: net/core/dev.c)"""
     o = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), kind)
     k.set(s.LIFE_OF, (o,), LIFE.live)
     k.set(s.REFCNT, (o,), 1)
     k.set(f.dir, (o,), o)
-    k.set(s.ND_NET, (o,), net_of(k, e))
+    k.set(s.ND_NET, (o,), net)
     return o
 
 
@@ -109,19 +130,29 @@ def near(k: View, e: Env, device: Value) -> Value:
 
 @step("unregister peer")
 def _unregister_peer(f: Frame) -> Step:
-    """The other end goes with a device, unless it went first. (veth_dellink: drivers/net/veth.c)"""
+    """A device goes with its other end, unless it went first; a tap's open file only has none any
+    more. (veth_dellink: drivers/net/veth.c; tun_chr_close, tun_net_uninit: drivers/net/tun.c)"""
 
     def effect(k: View, e: Env) -> None:
         me = e["me"]
-        peer = k.get(s.VETH, me)
+        peer = k.get(s.CABLE, me)
         f.drop(k, k.get(f.dir, peer), maybe=True)
         k.set(f.dir, (peer,), NONE)
-        k.set(s.VETH, (peer,), NONE)
-        k.set(s.VETH, (me,), NONE)
-        k.set(s.ND_NET, (me,), NONE)
+        k.set(s.CABLE, (peer,), NONE)
+        k.set(s.CABLE, (me,), NONE)
 
-    words = "its other end goes with it, if that is still there"
+    words = "the device at the other end goes with it, if it is still there"
     return Step("unregister peer", words, effect)
+
+
+@step("leave network")
+def _leave_network(f: Frame) -> Step:
+    """The device is in no namespace any more. (unlist_netdevice: net/core/dev.c)"""
+
+    def effect(k: View, e: Env) -> None:
+        k.set(s.ND_NET, (e["me"],), NONE)
+
+    return Step("leave network", "is in no network namespace any more", effect)
 
 
 # ---------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from .. import state as s
 from ..state import View
 from ..steps import Env, Frame, Param, Step
 from ..values import BOOL, FD, LIFE, NONE, OBJ, And, If, Value, eq, ne
-from .members import join_cgroup
+from .members import WITH_SOCKETS, join_cgroup
 from .networks import join_net
 from .programs import may_sleep
 from .registry import step
@@ -27,7 +27,7 @@ def _create(f: Frame, reg: str, kind: str) -> Step:
     """A new object with refcnt 1; the local holds that reference.
     (map_create, bpf_prog_load: kernel/bpf/syscall.c)"""
     sleeps = kind == "prog" and "flavours" in f.parts
-    in_net = kind == "socket" and "net" in f.parts
+    in_net = kind in s.SK_NET.owners and "net" in f.parts
 
     def effect(k: View, e: Env) -> None:
         o = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), kind)
@@ -39,7 +39,7 @@ def _create(f: Frame, reg: str, kind: str) -> Step:
                 k.set(s.SLEEPABLE, (o,), If(e["sleepable"], fine, s.SLEEP.no))
         if in_net:  # sock_net: of whoever makes it, for good (sk_alloc: net/core/sock.c)
             join_net(k, o, k.get(s.NET, k.get(s.PROC_OF, e["me"])))
-        if kind == "socket":
+        if kind in WITH_SOCKETS:
             join_cgroup(f, k, e["me"], o)
 
     params = [Param("type", f.ptype.range)] if kind == "prog" else []

@@ -15,7 +15,7 @@ from .paths import lookup
 from .programs import loaded_as
 from .registry import OWN_SLOTS, step
 
-WRONG_KIND = {"socket": "ENOTSOCK"}  # what a call says of a file of another kind; else EINVAL
+WRONG_KIND = {"socket": "ENOTSOCK", "tap": "ENOTTY"}  # said of another kind of file; else EINVAL
 ABSENT = {"netdev": "ENODEV"}  # what a call says where there is no target of that name; else ENOENT
 
 

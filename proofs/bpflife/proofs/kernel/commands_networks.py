@@ -34,6 +34,19 @@ def make_veth(target: str, peer: str) -> Result:
     return Result()
 
 
+def open_tap() -> Result:
+    """Open the driver of tap devices: a descriptor, which exec keeps."""
+    fd = os.open(libc.TAP_DRIVER, os.O_RDWR)
+    os.set_inheritable(fd, True)
+    return Result(fd)
+
+
+def make_tap(tap: int, target: str) -> Result:
+    """Make a tap device, which goes with the open file behind the descriptor."""
+    libc.make_tap(tap, target)
+    return Result()
+
+
 def delete_device(target: str) -> Result:
     """Delete a device of the own network namespace."""
     netlink.delete_device(target)
@@ -65,5 +78,5 @@ def devices() -> Result:
 
 COMMANDS: Final = (
     *(unshare_net, open_net, enter_net),
-    *(make_veth, delete_device, xdp_set, devices),
+    *(make_veth, open_tap, make_tap, delete_device, xdp_set, devices),
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import struct
@@ -32,6 +33,8 @@ _CLONE = {"x86_64": 56, "aarch64": 220}
 QUIET_EVENT: Final = 1, 10  # type and config of a perf event that only BPF programs write to
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 _PERF_SET_BPF = 0x40042408  # PERF_EVENT_IOC_SET_BPF (include/uapi/linux/perf_event.h)
+_TUNSETIFF, _TAP = 0x400454CA, 0x2 | 0x1000  # IFF_TAP | IFF_NO_PI (include/uapi/linux/if_tun.h)
+TAP_DRIVER: Final = "/dev/net/tun"
 _PIDFD_GETFD = 438  # everywhere
 _RIGHTS = struct.Struct("=QII")  # struct cmsghdr, without the descriptors
 _BACKLOG = 4096  # SOMAXCONN
@@ -153,6 +156,22 @@ def perf_set_bpf(event: int, prog: int) -> None:
     """Attach a program to a perf event."""
     number = ctypes.c_ulong(_PERF_SET_BPF)
     checked(_libc.ioctl(event, number, ctypes.c_long(prog)), "PERF_EVENT_IOC_SET_BPF")
+
+
+def make_tap(tap: int, name: str) -> None:
+    """Make a tap device, which goes with the open file of its driver."""
+    request = struct.pack("=16sH22x", name.encode(), _TAP)  # struct ifreq
+    number = ctypes.c_ulong(_TUNSETIFF)
+    checked(_libc.ioctl(tap, number, request), "TUNSETIFF")
+
+
+@functools.cache
+def tap_driver() -> int:
+    """The number of the inode that all open files of the driver have; 0: there is none."""
+    try:
+        return os.stat(TAP_DRIVER).st_ino
+    except OSError:
+        return 0
 
 
 def mmap(fd: int, size: int, prot: str) -> int:
