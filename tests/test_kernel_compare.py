@@ -13,6 +13,7 @@ from bpflife.model.documents import InputError, Scenario, Step
 from bpflife.model.simulator import play
 from bpflife.proofs.kernel.available import why_not
 from bpflife.proofs.kernel.compare import compare
+from bpflife.proofs.kernel.conform import conform
 from bpflife.proofs.kernel.generate import random_scenario
 
 
@@ -90,6 +91,42 @@ def test_a_proposal_is_for_the_model_only() -> None:
     compared = compare(scenario)
     assert compared.rows == []
     assert "is a proposal: no kernel has it" in compared.why_not
+
+
+@pytest.mark.parametrize("card", ["bad_double_put", "uprobe"])
+def test_a_card_that_no_kernel_plays_is_refused_whatever_is_done(card: str) -> None:
+    """Also where only the target is made; and random scenarios are not made of it."""
+    step = Step(do="spawn", by="a")
+    assert compare(Scenario(scenario="start", cards=[card], steps=[step])).why_not
+    assert conform(2, 1, [card], length=5).why_not
+
+
+def test_a_kernel_settles_after_each_call() -> None:
+    scenario = Scenario(scenario="rush", settle=False, steps=[Step(do="spawn", by="a")])
+    with pytest.raises(InputError, match="settle: a kernel's calls settle one by one"):
+        compare(scenario)
+
+
+def test_what_the_kernel_has_not_made_ends_the_comparison() -> None:
+    """The 65th link of a cgroup: the model has it, and its id; the kernel has neither."""
+    links = [
+        Step(do="link_create", by=by, link=f"{by}{n}", target="web", prog="p")
+        for by in ("a", "b")
+        for n in range(33)
+    ]
+    steps = [
+        Step(do="cgroup_make", by="a", target="web"),
+        Step(do="prog_load", by="a", prog="p", type="cgroup_skb"),
+        Step(do="fork", by="a", child="b"),
+        *links[:65],
+        Step(do="get_fd_by_id", by="a", object=links[64].args["link"]),
+        Step(do="close", by="a", fd="p"),
+    ]
+    scenario = Scenario(scenario="many", cards=["cgroup_link"], steps=steps)
+    compared = compare(scenario, settle=0.3)
+    assert len(compared.rows) == len(steps) - 1
+    assert "errno: model none, kernel E2BIG" in compared.rows[-2].differences
+    assert "the kernel has no b31" in compared.rows[-1].differences[-1]
 
 
 def test_a_single_rule_is_not_for_a_kernel() -> None:

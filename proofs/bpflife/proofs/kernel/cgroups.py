@@ -31,6 +31,13 @@ def top() -> str:
     raise bpf.error(errno.ENOENT, "no cgroup2 is mounted")
 
 
+def of_process(pid: int) -> str:
+    """The directory of the cgroup that a process is a member of."""
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as lines:
+        path = next(line.rstrip("\n")[3:] for line in lines if line.startswith("0::"))
+    return top() + path
+
+
 def make_own(pid: int) -> tuple[str, int]:
     """Make a directory for a world of process `pid`: its path, and the descriptor of its lock."""
     base = top()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from typing import Final, NoReturn
 
-from bpflife.proofs.kernel import libc
+from bpflife.proofs.kernel import cgroups, libc
 from bpflife.proofs.kernel.results import CONTROL, Result, Unasked
 
 _MODULE = "bpflife.proofs.kernel.commands"
@@ -21,7 +21,7 @@ def fork() -> Result:
     The owner gets its control socket. It is a child of the keeper, as all actors are.
     """
     keeper = os.getppid()
-    with _in_network_of(keeper):  # a socket holds the one that it was made in
+    with _in_network_of(keeper), _in_cgroup_of(keeper):  # a socket holds where it was made
         mine, theirs = (
             libc.above(end.detach(), CONTROL + 1)
             for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -80,6 +80,18 @@ def _in_network_of(pid: int) -> Iterator[None]:
     finally:
         os.close(theirs)
         os.close(mine)
+
+
+@contextlib.contextmanager
+def _in_cgroup_of(pid: int) -> Iterator[None]:
+    """In the cgroup of another process for a moment."""
+    theirs, mine = (cgroups.of_process(of) for of in (pid, os.getpid()))
+    if theirs == mine:
+        yield
+        return
+    cgroup_join(theirs)
+    yield
+    cgroup_join(mine)
 
 
 def _be_child(mine: int, theirs: int, keeper: int) -> NoReturn:

@@ -15,10 +15,11 @@ from bpflife.model.catalogue import system_of
 from bpflife.model.documents import Compared, Comparison, InputError, Scenario, Settled, Step, Trace
 from bpflife.model.language import Language, where
 from bpflife.model.simulator import play
+from bpflife.model.system import System
 
 from .available import why_not
 from .poll import wait_until
-from .side import KNOWN, KernelSide
+from .side import KNOWN, KernelSide, NotThereError
 from .world import World
 
 SETTLE = 3.0  # seconds in which the kernel must have become equal; frees took up to 0.6
@@ -63,8 +64,13 @@ def _rows(
     for number, (step, played) in enumerate(zip(scenario.steps, model_steps, strict=True)):
         progress(f"step {number + 1} of {len(model_steps)}: {step.do}")
         spec = side.language.spec(step, where(scenario, number))
-        got = side.do(spec, step)
         assert played.settled is not None
+        try:
+            got = side.do(spec, step)
+        except NotThereError as lost:
+            rows.append(_row(step, played.settled, side.settled(), played.errno, None))
+            rows[-1].differences.append(str(lost))
+            break
         kernel, _ = wait_until(side.settled, played.settled.__eq__, settle)
         rows.append(_row(step, played.settled, kernel, played.errno, got))
     return rows
@@ -72,7 +78,12 @@ def _rows(
 
 def _only_model(scenario: Scenario) -> str:
     """Why a kernel can't play the scenario; "" when it can."""
+    if not scenario.settle:
+        raise InputError("settle: a kernel's calls settle one by one: leave `settle: false` out")
     system = system_of(scenario)
+    for api in system.cards:
+        if refused := not_on_a_kernel(system, api):
+            return refused
     language = Language(system)
     for number, step in enumerate(scenario.steps):
         spec = language.spec(step, where(scenario, number))
@@ -81,13 +92,19 @@ def _only_model(scenario: Scenario) -> str:
                 f"{where(scenario, number)}: do: a kernel runs whole system calls, "
                 "`fire` is a single rule of the model"
             )
-        if spec.actor != "process":
+    return ""
+
+
+def not_on_a_kernel(system: System, api: str) -> str:
+    """Why no kernel plays the operations of a card; "" when it does."""
+    for name, operation in system.operations.items():
+        if not name.startswith(f"{api}."):
             continue
-        command = system.operations[spec.rule].kernel.get("command")
+        command = operation.kernel.get("command")
         if command is None:
-            return f"`{spec.do}` of {spec.api or 'linux'} is a proposal: no kernel has it"
+            return f"`{api}` is a proposal: no kernel has it"
         if command not in KNOWN:
-            return f"the kernel runner has no `{command}` yet (`{spec.do}`)"
+            return f"the kernel runner has no `{command}` yet (`{name}`)"
     return ""
 
 

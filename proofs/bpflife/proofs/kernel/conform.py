@@ -22,7 +22,7 @@ from bpflife.model.language import Language
 from bpflife.model.simulator import play
 
 from .available import why_not
-from .compare import compare_trace
+from .compare import compare_trace, not_on_a_kernel
 from .generate import Generator
 from .world import World
 
@@ -54,7 +54,8 @@ def conform(
     """`number` random scenarios of `length` steps on both sides. The same seed gives the same
     scenarios, however many `jobs` (worker processes) there are."""
     release, began = os.uname().release, time.monotonic()
-    refused = why_not()
+    system = system_for(list(cards))
+    refused = next(filter(None, (not_on_a_kernel(system, api) for api in cards)), "") or why_not()
     if refused:
         return Conformance(kernel=release, why_not=refused, seed=seed)
     total = Batch()

@@ -35,7 +35,7 @@ from bpflife.proofs.kernel import bpf, cgroups, commands, libc
 from bpflife.proofs.kernel.results import CONTROL
 
 _MOUNT_POINTS = ("/sys/fs/bpf", "/mnt", "/tmp")  # any directory does: only the world sees it
-_PINS = "pins"  # the world's first bpffs, beside those that its actors mount
+_PINS = ".pins"  # the world's first bpffs; no scenario can name a mount point so
 
 
 class Keeper:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import errno
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from bpflife.model.documents import Settled, Step
 from bpflife.model.language import (
@@ -29,16 +29,29 @@ from bpflife.model.state import MAP_TYPE
 from bpflife.model.system import BY_NAME, System
 from bpflife.model.world import ALIKE
 
+from . import libc
 from .actors import Actor, Reply
 from .commands import COMMANDS
 from .refs import FileRefs, LinkRefs, Snapshot
 from .world import World
 
+T = TypeVar("T")
 NAME_LENGTH = 15  # BPF_OBJ_NAME_LEN - 1
 CLOSED = -1  # what a descriptor variable holds when the call that should have set it failed
 ROOT_DIRECTORY = ("other", 1)  # of a bpffs: simple_fill_super numbers it 1
 NAMESPACES = 0xF0000000  # files of namespaces are numbered from here on (PROC_DYNAMIC_FIRST)
 ELEMENTS = MAX_KEY + 1  # of every map, so that inner maps fit
+
+
+class NotThereError(Exception):
+    """What a step works on was made by the model only: the kernel has refused to."""
+
+
+def _found(known: Iterator[T], name: object) -> T:
+    """The kernel's word for a name of the scenario."""
+    for one in known:
+        return one
+    raise NotThereError(f"the kernel has no {name}: no step from here on can be compared")
 
 
 @dataclass
@@ -140,7 +153,7 @@ class KernelSide:
         """How the kernel calls what has a name."""
         if arg.of not in BY_NAME:
             return self.world.cgroup_path(name)
-        return next(known for known, ours in self.devices.items() if ours == name)
+        return _found((known for known, ours in self.devices.items() if ours == name), name)
 
     def _type(self, arg: Arg, value: str) -> dict[str, Any]:
         if value in MAP_TYPE.names and value in arg.words:
@@ -181,7 +194,7 @@ class KernelSide:
 
     def _by_id(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
         name = step.args["object"]
-        kind, number = next(key for key, known in self.names.items() if known == name)
+        kind, number = _found((key for key, known in self.names.items() if known == name), name)
         options: dict[str, Any] = {}
         for arg in spec.args:
             options |= self._argument(arg, step, {}, spec) if arg.kind == "word" else {}
@@ -207,14 +220,20 @@ class KernelSide:
             file = others[number]
             self.names[(file.kind, file.object_id)] = name
 
-    def _make_veth(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
-        """Two devices, with names of their own: the kernel takes few characters, and some names
-        are taken."""
-        ours = [str(step.args[arg.name]) for arg in spec.args if arg.kind == "name"]
-        names = [f"device{len(self.devices) + n}" for n in range(2)]
-        reply = actor.call("make_veth", target=names[0], peer=names[1])
+    def _make_devices(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        """Devices have names of their own: the kernel takes few characters, and some names are
+        taken."""
+        new = [arg.name for arg in spec.args if arg.kind == "name"]
+        names = [f"device{len(self.devices) + n}" for n in range(len(new))]
+        given = {
+            arg.name: self.fds.get((actor.name, str(step.args[arg.name])), CLOSED)
+            for arg in spec.args
+            if arg.kind == "fd"
+        }
+        reply = actor.call(step.do, **dict(zip(new, names, strict=True)), **given)
         if reply.errno is None:
-            self.devices |= dict(zip(names, ours, strict=False))
+            ours = [str(step.args[name]) for name in new]
+            self.devices |= dict(zip(names, ours, strict=True))
         return reply.errno
 
     def _connect(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
@@ -269,6 +288,8 @@ class KernelSide:
             return ALIKE["mnt"]
         if file.kind == "other" and file.object_id >= NAMESPACES:
             return ALIKE["netns"]
+        if (file.kind, file.object_id) == ("other", libc.tap_driver()):
+            return ALIKE["tap"]
         return file.kind, self._name(file.kind, file.object_id)
 
     def _name(self, kind: str, number: int) -> str:
@@ -320,7 +341,8 @@ WITH_NAMES: dict[str, Callable[[KernelSide, Actor, StepSpec, Step], str | None]]
     "get_fd_by_id": KernelSide._by_id,
     "connect": KernelSide._connect,
     "accept": KernelSide._accept,
-    "make_veth": KernelSide._make_veth,
+    "make_veth": KernelSide._make_devices,
+    "make_tap": KernelSide._make_devices,
     "cgroup_leave": KernelSide._leave_cgroup,
 }
 KNOWN = {*COMMANDS, *OF_WORLD, *WITH_NAMES}

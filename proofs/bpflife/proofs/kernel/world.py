@@ -109,7 +109,7 @@ class World:
         return os.path.join(self.pins, name)
 
     def mount_path(self, name: str) -> str:
-        """The path where actors may mount a further bpffs; `pins` is taken."""
+        """The path where actors may mount a further bpffs."""
         return os.path.join(self.mounts, name)
 
     def cgroup_path(self, name: str) -> str:
