@@ -57,7 +57,7 @@ def test_shipped_cards_compile_and_name_every_rule_once(name: str) -> None:
     system = System([load_card(name)])
     micro = {r.name for r in system.rules()}
     assert len(micro) == len(system.rules())
-    for rule in system.all_rules().values():
+    for rule in system.all_rules.values():
         assert rule.words, rule.name
 
 

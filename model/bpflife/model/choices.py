@@ -98,7 +98,7 @@ def errno_of(p: Player, spec: StepSpec, step: Step) -> str | None:
     """ "" when the call would succeed, None when it is refused or would wait."""
     trial = Player.__new__(Player)
     trial.system, trial.world, trial.language = p.system, p.world.copy(), p.language
-    trial.fired = set()
+    trial.watched = False
     trial.rules, trial.internal, trial.steps, trial.states = p.rules, p.internal, [], []
     trial.fired = set()
     try:

@@ -68,6 +68,15 @@ class Scope:
             return self.sizes[sort]
         return None
 
+    def full(self) -> str:
+        """What a growing scope can have no more of, in words; "" while there is room."""
+        rows = (
+            (len(self.kinds), LIMIT * 4, "objects"),
+            (self.sizes.get(FD, 0), LIMIT, "descriptors of one process"),
+            (self.sizes.get(IDX, 0), LIMIT, "mappings of one process, or maps of one program"),
+        )
+        return next((f"{most} {what}" for n, most, what in rows if self.grows and n >= most), "")
+
 
 class ConcreteView(View):
     """A rule runs on this: reads of `cells`, writes kept apart until `commit`.

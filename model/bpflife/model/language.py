@@ -13,9 +13,10 @@ from typing import Any
 
 from .cards import Operation
 from .documents import InputError, Scenario, Step
+from .explain import did_you_mean
 from .graphs import Graph
 from .readers import has_inner_maps
-from .system import System
+from .system import ABOUT, System, linux
 from .values import BOOL
 from .vocabulary import MAX_CARGO
 
@@ -167,9 +168,9 @@ class Language:
         """The spec of a step. InputError names the step and the field."""
         found = [x for x in self.specs if x.do == step.do]
         if not found:
-            known = ", ".join(dict.fromkeys(x.do for x in self.specs))
-            hint = self._card_hint(step)
-            raise InputError(f"{where}: do: no step `{step.do}`{hint}; there are: {known}")
+            hint = self._card_hint(step) or did_you_mean(step.do, {x.do for x in self.specs})
+            show = "`bpflife list steps` shows them"
+            raise InputError(f"{where}: do: no step `{step.do}`{hint} ({show})")
         if found[0].api:
             found = self._by_api(found, step, where)
         spec = _variant(found, step)
@@ -184,6 +185,9 @@ class Language:
     def _card_hint(self, step: Step) -> str:
         if step.do in ("attach", "detach", "replace") and not self.system.cards:
             return " without a card (cards: [cgroup_legacy])"
+        for part, kind in ABOUT.items():
+            if step.do in linux((part,)).operations and part not in self.system.parts:
+                return f" without a card about a {kind} (cards: [{kind}_legacy])"
         return ""
 
     def _by_api(self, found: list[StepSpec], step: Step, where: str) -> list[StepSpec]:
@@ -250,7 +254,7 @@ def check_value(arg: Arg, value: Any, where: str) -> None:
         if not fine:
             raise InputError(f"{where}: {arg.name}: a list of at most 16 descriptors, [m1, m2]")
         return
-    if arg.kind == "word":
+    if arg.kind in ("word", "type"):
         if value not in arg.words:
             raise InputError(f"{where}: {arg.name}: one of {', '.join(arg.words)}")
         return
@@ -290,8 +294,8 @@ def where(scenario: Scenario, number: int) -> str:
 
 def new_labels(spec: StepSpec, step: Step) -> list[str]:
     """The scenario's names for the descriptors that a step returns, in order: as it says, else the
-    new object's name, the path's, the found object's, the old descriptor's with a 2, or what came
-    over a socket."""
+    new object's name, the path's, the found object's, the old descriptor's with a 2, what came
+    over a socket, or what was opened."""
     names = [str(step.args[a.name]) for a in spec.args if a.kind == "name"]
     if len(names) > 1:
         return names
@@ -330,6 +334,7 @@ def _label(arg: Arg, step: Step, names: list[str]) -> str:
     said = step.args.get(arg.name)
     path = str(step.args.get("path", step.args.get("at", ""))).rpartition("/")[2]
     socket = step.args.get("over") or step.args.get("socket")
-    known = step.args.get("object") or step.args.get("their_fd") or f"{socket}-got"
+    got = f"{socket}-got" if socket else step.do.removeprefix("open_")
+    known = step.args.get("object") or step.args.get("their_fd") or got
     other = f"{step.args.get('fd')}2" if "fd" in step.args else known
     return str(said or (names[0] if names else "") or path or other).lower()

@@ -15,7 +15,7 @@ from typing import Any
 
 from . import state as s
 from .catalogue import system_of
-from .concrete import LIMIT, Blocked
+from .concrete import Blocked
 from .documents import InputError, Scenario, State, Step, Trace, TraceStep, Violation
 from .language import (
     WORD,
@@ -38,11 +38,13 @@ from .world import CPUS, FIRST_FD, Outcome, World
 
 MAX_PROCESSES = 64
 MAX_INTERNAL = 500  # internal work after one step; it terminates, this catches a broken card
+STEPS_OF_ONE = 20  # more than what one object asks for when it goes
 
 
 @dataclass
 class Player:
-    """Plays steps one after another; `trace_steps` and `states` grow."""
+    """Plays steps one after another; `steps` and `states` grow. Who is not `watched` keeps no
+    states: only what each step settles to."""
 
     system: System
     title: str = ""
@@ -50,13 +52,14 @@ class Player:
     steps: list[TraceStep] = field(default_factory=list)
     fired: set[str] = field(default_factory=set)  # micro-step rules
     scenario: Scenario | None = None
+    watched: bool = True
 
     def __post_init__(self) -> None:
         self.world = World(self.system)
         self.language = Language(self.system)
-        self.rules = self.system.all_rules()
+        self.rules = self.system.all_rules
         self.internal = [r for r in self.rules.values() if r.internal]
-        self.states = [self.world.state()]
+        self.states = [self.world.state()] if self.watched else []
         self.violation: Violation | None = None
 
     # -- one step of a scenario ----------------------------------------------------------------
@@ -84,7 +87,7 @@ class Player:
         """A step found less than it needs: the end of the play, and a violation."""
         self.violation = Violation(
             property="no-broken-step",
-            at=len(self.states) - 1,
+            at=len(self.steps),
             sentence=f"{actor} in {rule}: `{why}` is not so here",
         )
 
@@ -92,14 +95,14 @@ class Player:
         twin = self.world.copy()
         quiet = Player.__new__(Player)
         quiet.world, quiet.internal, quiet.steps, quiet.states = twin, self.internal, [], []
-        quiet.system, quiet.fired = self.system, self.fired
+        quiet.system, quiet.fired, quiet.watched = self.system, self.fired, False
         quiet.settle(readers=True)
         return twin
 
     def settle(self, readers: bool = False) -> None:
         """Let internal work run until none is left. Readers stay inside unless told."""
         rules = [r for r in self.internal if readers or r.actor != "cpu"]
-        for _ in range(MAX_INTERNAL):
+        for _ in range(MAX_INTERNAL + STEPS_OF_ONE * len(self.world.objects)):
             ready = next(self.world.enabled(rules), None)
             if ready is None:
                 return
@@ -107,7 +110,7 @@ class Player:
             idle = self.world.idle(rule, env)
             self.record(rule, env, self.world.fire(rule, env), "", None)
             if idle or (_gives_up_nothing(rule) and _looks_the_same(self.states[-2:])):
-                del self.steps[-1], self.states[-2]  # the release path goes on: nothing to see
+                del self.steps[-1], self.states[-2:-1]  # it goes on: nothing to see
         raise InputError(f"internal work does not end ({rule.name} again and again)")
 
     # -- calls ---------------------------------------------------------------------------------
@@ -131,12 +134,9 @@ class Player:
         try:
             outcome = world.call(self.system.graphs[spec.rule], env)
         except Blocked:
-            if world.scope.sizes.get(FD, 0) >= LIMIT:
-                raise InputError(f"{at}: the model has at most {LIMIT} descriptors") from None
             elsewhere = self.system.operations[spec.rule].elsewhere
-            if elsewhere:
-                raise InputError(f"{at}: {fill(elsewhere, said.words)}") from None
-            raise InputError(f"{at}: {step.do} has to wait here, and nothing will end it") from None
+            why = fill(elsewhere, said.words) if elsewhere else self._why_blocked(step)
+            raise InputError(f"{at}: {why}") from None
         graph = self.system.graphs[spec.rule]
         self.fired |= {edge_name(graph, edge) for edge in outcome.path}
         given = [*outcome.numbers(me), *outcome.numbers(me, s.VMA)]
@@ -156,6 +156,16 @@ class Player:
             )
         )  # fmt: skip
 
+    def _why_blocked(self, step: Step) -> str:
+        """Why a call can't go on here."""
+        if full := self.world.scope.full():
+            return f"the model has at most {full}"
+        inside = [c for c in self.world.scope.domain(CPU) if self.world.get(s.RUNNING, c)]
+        if inside:
+            cpu = self.world.name(CPU, inside[0])
+            return f"{step.do} has to wait until {cpu} has left its program (do: leave, cpu: {cpu})"
+        return f"{step.do} has to wait here, and nothing will end it"
+
     def _new_names(self, spec: StepSpec, step: Step, at: str) -> list[str]:
         names: list[str] = []
         for arg in spec.args:
@@ -169,8 +179,6 @@ class Player:
     def _type(self, arg: Arg, step: Step, env: dict[str, Any], at: str) -> None:
         """The type of a new map or program, into the parameter of the rule that it is."""
         wanted = str(step.args.get(arg.name, arg.words[0]))
-        if wanted not in arg.words:
-            raise InputError(f"{at}: type: one of {', '.join(arg.words)}")
         for param, sort in (
             ("maptype", s.MAP_TYPE),
             ("sockettype", s.SOCKET_TYPE),
@@ -485,7 +493,8 @@ class Player:
 
     def _append(self, step: TraceStep) -> None:
         self.steps.append(step)
-        self.states.append(self.world.state())
+        if self.watched:
+            self.states.append(self.world.state())
 
     def trace(self) -> Trace:
         """What happened so far."""

@@ -51,14 +51,16 @@ KINDS = {
     "bpffs": ("bpffs", "mnt", "mntns"),
     "perf": ("perf_event",),
     "sockmap": ("psock",),
-    "net": ("netns", "netdev"),
+    "net": ("netns", "netdev", "tap"),
 }
 ABOUT = {"membership": "cgroup"}  # parts that are about a kind that a card brings
 BY_FILE = (  # kinds that an open file can be of
-    *("map", "prog", "socket", "btf", "mnt", "perf_event", "netns"),
+    *("map", "prog", "socket", "btf", "mnt", "perf_event", "netns", "tap"),
 )
 BY_NAME = ("netdev",)  # kinds of Linux that are there as long as they have a name
-ARG_KINDS = ("fd", "path", "maps", "fds", "files", "map", "prog", "btf", "socket", "mnt", "netns")
+ARG_KINDS = (
+    *("fd", "path", "maps", "fds", "files", "map", "prog", "btf", "socket", "mnt", "netns", "tap"),
+)
 WORLD_ARGS = (
     *("number", "process", "theirs", "child", "mapping", "key", "object", "flag", "listener"),
     "point",
@@ -331,6 +333,7 @@ class System:
             found += micro_rules(self.graphs[name], "task")
         return found + self._own_rules()
 
+    @functools.cached_property
     def all_rules(self) -> dict[str, Rule]:
         """Every rule by name, whole calls and micro-steps: what a trace can name."""
         return {r.name: r for r in [*self.rules(), *self.search_rules(())]}

@@ -31,10 +31,11 @@ HOOKS = ("web", "db")
 KEYS = (0, 1, 2)
 SHARES = (0.2, 0.5, 1.0)  # of the kinds of steps, in a scenario
 RARE = ("exit", "kill", "exec", "cgroup_remove", "delete_device")  # else no scenario gets anywhere
-DWELLING = 0.5  # the share of steps that are of the part of Linux which a scenario is about
-SUCCEEDING = 0.6  # the share of calls that are tried until they succeed
+DWELLING = (0.3, 0.6, 0.9)  # the shares of steps of the part of Linux that a scenario is about
+SUCCEEDING = (0.1, 0.6, 0.9)  # the shares of calls that are tried until they succeed
 RICH = 0.6  # the share of calls, of those that want nothing, by who has most
-FITTING = 0.85  # the share of arguments that are of the kind that the call wants
+TRIES = 6  # of arguments, until a call succeeds
+FITTING = (0.5, 0.8, 0.95)  # the shares of arguments that are of the kind that the call wants
 SOCKET = Arg("", "fd", of="socket")  # those are not sent
 
 
@@ -60,24 +61,31 @@ class Generator:
     rng: random.Random
     taken: Counter[str] = field(default_factory=Counter)
     fired: set[str] = field(default_factory=set)  # rules, by the scenario that came last
+    dwelling: float = 0.0
+    succeeding: float = 0.0
+    fitting: float = 0.0
 
     def scenario(self, name: str, length: int) -> tuple[Scenario, Trace]:
         """A scenario that the model can play, and what the model makes of it."""
-        player = Player(system_for(self.cards))
+        player = Player(system_for(self.cards), watched=False)
         usable = [x for x in player.language.specs if x.do not in ("fire", "look_up")]
+        self.dwelling, self.succeeding, self.fitting = (
+            self.rng.choice(shares) for shares in (DWELLING, SUCCEEDING, FITTING)
+        )  # scenarios that get far, and scenarios of many errnos
         about = self._about(usable)
         usable = self._some(usable)
         steps: list[Step] = []
-        for _ in range(length * 40):
+        for tries in range(length * 40):
             if len(steps) == length:
                 break
+            if tries == length * 10:  # little of what was wanted is possible here
+                self.dwelling, self.succeeding = DWELLING[0], SUCCEEDING[0]
             try:
-                some = about if self.rng.random() < DWELLING else usable
+                some = about if self.rng.random() < self.dwelling else usable
                 if steps and steps[-1].do == "enter":  # on the kernel it is over by now
                     step = Step(do="leave", cpu=steps[-1].args["cpu"])
                 else:
-                    step = self._step(player, self._spec(some), len(steps))
-                self._tried(player, step)
+                    step = self._call(player, self._spec(some), len(steps))
                 player.play(step, "", True)
             except (NotNow, InputError):
                 continue
@@ -116,17 +124,20 @@ class Generator:
         for arg in spec.args:
             if arg.kind in ("newfd", "newmapping") or self._left_out(arg):
                 continue
-            found = _Values(player, by, args, number, self.rng, spec).of(arg)
+            found = _Values(player, by, args, number, self.rng, spec, self.fitting).of(arg)
             args[arg.name] = self.rng.choice(found) if arg.kind != "maps" else found
         actor = {"by": by} if spec.actor == "process" else {}
         return Step(do=spec.do, **actor, **args)
 
-    def _tried(self, player: Player, step: Step) -> None:
+    def _call(self, player: Player, spec: StepSpec, number: int) -> Step:
         """Mostly calls that succeed: else no scenario gets anywhere."""
-        spec = player.language.spec(step, "")
-        tried = spec.actor == "process" and self.rng.random() < SUCCEEDING
-        if tried and errno_of(player, spec, step) is None:
-            raise NotNow
+        if spec.actor != "process" or self.rng.random() >= self.succeeding:
+            return self._step(player, spec, number)
+        for _ in range(TRIES):
+            step = self._step(player, spec, number)
+            if errno_of(player, player.language.spec(step, ""), step) == "":
+                return step
+        return not_now()
 
     def _left_out(self, arg: Arg) -> bool:
         """Optional arguments often are; the type of a map seldom, there are many; flags mostly,
@@ -144,7 +155,7 @@ class Generator:
             fresh = [f"process{len(world.procs)}"]
         wanted = [arg for arg in spec.args if arg.kind == "fd"]
         fit = [n for n in living if all(Fitting(player, spec, n).of(arg) for arg in wanted)]
-        if wanted and self.rng.random() < FITTING:
+        if wanted and self.rng.random() < self.fitting:
             return self.rng.choice(fit or not_now())
         if living and self.rng.random() < RICH:
             owners = [owner for owner, _ in world.fds]
@@ -162,6 +173,7 @@ class _Values:
     number: int
     rng: random.Random
     spec: StepSpec
+    fitting: float
 
     def of(self, arg: Arg) -> list[Any]:
         """Values to choose from; for a list of descriptors the list itself."""
@@ -170,10 +182,10 @@ class _Values:
         fitting = Fitting(self.player, self.spec, self.by)
         if arg.kind == "fd":
             fit = fitting.of(arg, self.args)
-            return (fit or not_now()) if self.rng.random() < FITTING else fds
+            return (fit or not_now()) if self.rng.random() < self.fitting else fds
         if arg.kind == "maps":
             maps = fitting.of(arg)
-            some = maps if maps and self.rng.random() < FITTING else fds
+            some = maps if maps and self.rng.random() < self.fitting else fds
             return self.rng.choices(some, k=self.rng.randrange(3)) if own else []
         if arg.kind == "files":
             files = [n for n in fitting.of(arg) if n not in fitting.of(SOCKET)] or fds
@@ -214,7 +226,7 @@ class _Values:
         world = self.player.world
         kinds = (arg.of,) if arg.of else tuple(self.player.system.targets)
         found = [i for i in world.objects if world.scope.kinds[i - 1] in kinds]
-        if arg.of == "netdev" and self.rng.random() < FITTING:
+        if arg.of == "netdev" and self.rng.random() < self.fitting:
             net = world.get(s.NET, world.process(self.by))
             live = [i for i in found if world.get(s.LIFE_OF, i) == LIFE.live]
             found = [i for i in live if world.get(s.ND_NET, i) == net] or not_now()
