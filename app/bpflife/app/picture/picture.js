@@ -13,7 +13,7 @@
  *            shape: string, hue: string}} NodeData
  * @typedef {{from: string, to: string, style: string, slot: string, title: string,
  *            label?: string}} EdgeData
- * @typedef {{width: number, height: number, lanes: string[], nodes: Object<string, number[]>, bands: number[][],
+ * @typedef {{width: number, height: number, lanes: string[][], nodes: Object<string, number[]>, bands: number[][],
  *            paths: string[], mids: number[][], labels: number[][]}} Layout
  * @typedef {{nodes: Object<string, Condition>, edges: number[], added: number[],
  *            removed: number[], dangling: number[]}} StateData
@@ -96,6 +96,7 @@ const ICONS = {
   mount: "M2 13.5h12M8 2v8.5M4.5 7 8 10.5 11.5 7",
   mntns: "M2 3h12v10H2zM5 10.5h6M8 5v4",
   netdev: "M2.5 3h11v7h-11zM5.5 10v3M8 10v3M10.5 10v3M5 6.5h6",
+  tap: "M2.5 4h11M8 4v4.5M6 8.5h4v2.5a2 2 0 0 1-4 0zM8 13v2",
   netns: "M8 2a6 6 0 1 0 0 12A6 6 0 1 0 8 2M2 8h12M8 2c-3 3.5-3 8.5 0 12c3-3.5 3-8.5 0-12",
   cpu: "M4 4h8v8H4zM6.5 6.5h3v3h-3zM6 1.5V4M10 1.5V4M6 12v2.5M10 12v2.5M1.5 6H4M1.5 10H4M12 6h2.5M12 10h2.5",
   other: "M8 2.5 13.5 8 8 13.5 2.5 8z",
@@ -431,15 +432,15 @@ class Drawing {
   }
 }
 
-/** @param {number[]} band @param {string} name @param {boolean} tall */
-function laneHead([x, y, w, h], name, tall) {
+/** @param {number[]} band @param {string[]} rows of its heading @param {boolean} tall */
+function laneHead([x, y, w, h], rows, tall) {
   const back = tall
     ? svg("rect", { x, y: y - 10, width: w, height: h + 20, rx: 6 })
     : svg("rect", { x: x - 10, y: 2, width: w + 20, height: h - 4, rx: 8 });
-  const text = tall
-    ? svg("text", { x: 0, y: 0, transform: `translate(15,${y + h / 2}) rotate(-90)`, "text-anchor": "middle" }, name)
-    : svg("text", { x: x + w / 2, y: 21, "text-anchor": "middle" }, name);
-  return [back, text];
+  const head = rows.map((row, i) => tall
+    ? svg("text", { x: 0, y: 0, transform: `translate(${15 + 13 * i},${y + h / 2}) rotate(-90)`, "text-anchor": "middle" }, row)
+    : svg("text", { x: x + w / 2, y: 21, "text-anchor": "middle" }, row));
+  return [back, ...head];
 }
 
 // --- bar, sentence, legend -------------------------------------------------------------------

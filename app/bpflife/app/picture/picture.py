@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from bpflife.app.picture.fold import folded
@@ -32,6 +32,7 @@ RUNS: Final = {"idle": "idle", "running": "in a call", "exited": "exited"}
 
 LABEL_LENGTH: Final = 22
 WORD_LENGTH: Final = 24
+HEADING_LENGTH, HEADING_ROW = 66, 13  # of a heading along its lane, in SVG units
 
 
 def visible(text: str) -> str:
@@ -279,6 +280,7 @@ ENDS: Final = {  # rules of the kernel's own work, by the kind that they are abo
     "exit_mounts": "an exit leaves its mount namespace",
     "netdev": "a network device goes away",
     "netns": "a network namespace goes away",
+    "tap": "a tap is closed",
     "exit_net": "an exit leaves its network namespace",
     "exit_cgroup": "an exit leaves its cgroup",
     "prog": "a program goes away",
@@ -375,6 +377,16 @@ def _lanes(nodes: Iterable[_Node], tall: bool) -> dict[str, str]:
     return {lane: ", ".join(words) for lane, words in headings.items() if words}
 
 
+def _rows(heading: str) -> list[str]:
+    """A heading that stands along its lane is as long as a node is high; the rest is a row more."""
+    rows: list[str] = []
+    for word in heading.split():
+        longer = f"{rows[-1]} {word}" if rows else word
+        fits = bool(rows) and text_width(longer, 11) <= HEADING_LENGTH
+        rows[-1:] = [longer] if fits else [*rows[-1:], word]
+    return rows
+
+
 def _lane(node: _Node, tall: bool) -> str:
     return "process" if node.kind == "call" and not tall else node.look.lane
 
@@ -392,9 +404,12 @@ def _layout(union: _Union, metrics: Metrics) -> dict[str, Any]:
         Line(edge.source, edge.target, _label_width(edge), union.seen[number])
         for edge, number in union.edges.items()
     ]
-    layout = arrange(items, lines, len(lanes), metrics)
+    rows = [_rows(words) if metrics.tall else [words] for words in headings.values()]
+    more = max((len(x) for x in rows), default=1) - 1
+    room = replace(metrics, head=metrics.head + more * HEADING_ROW)
+    layout = arrange(items, lines, len(lanes), room)
     return {
-        "lanes": list(headings.values()),
+        "lanes": rows,
         "width": round(layout.width, 1),
         "height": round(layout.height, 1),
         "nodes": layout.boxes,
