@@ -101,7 +101,7 @@ proofs: $(VENV)/dev.stamp
 
 kernel: $(VENV)/dev.stamp
 	$(call heading,kernel: the model against the running one)
-	@$(PYTEST) -m kernel
+	@$(PYTEST) -n auto --dist loadscope -m kernel
 
 notebook: $(VENV)/dev.stamp
 	$(call heading,notebook)
@@ -110,7 +110,7 @@ notebook: $(VENV)/dev.stamp
 browser: $(VENV)/dev.stamp
 	$(call heading,browser)
 	@BPFLIFE_CHROMIUM="$$($(BIN)/python tests/find_chromium.py --install)" && \
-		export BPFLIFE_CHROMIUM && $(PYTEST) -m browser
+		export BPFLIFE_CHROMIUM && $(PYTEST) -n auto -m browser
 
 bench: $(VENV)/dev.stamp
 	@BPFLIFE_CHROMIUM="$$($(BIN)/python tests/find_chromium.py --install)" && \

@@ -32,6 +32,7 @@ SWITCHES = (
 )
 SOON = 20_000  # ms; generous, these are no measurements
 SOLVED = 240_000
+NOTICE = "[role=status]:not(.working)"  # what a page says of an address, beside its sign of work
 HOSTILE = "<img src=x onerror=document.title='owned'>"
 BUILT = (
     "?page=build&cards=cgroup_legacy&steps=loader:cgroup_make,target=web;"
@@ -325,7 +326,7 @@ def test_choosing_cards_to_build_with(visit: Open) -> None:
     page.get_by_role("button", name="loader: make a cgroup: hook1").click()
     page.wait_for_url(re.compile("cgroup_make"))
     page.get_by_role("checkbox", name="cgroup_legacy").uncheck()
-    expect(page.get_by_role("status")).to_contain_text("cgroup_make")
+    expect(page.locator(NOTICE)).to_contain_text("cgroup_make")
     expect(page.get_by_role("checkbox", name="cgroup_legacy")).to_be_checked()
 
 
@@ -341,12 +342,12 @@ def test_with_nothing_done_there_is_no_player(visit: Open) -> None:
 @browser_test
 def test_a_notice_is_in_view_wherever_the_page_stands(visit: Open) -> None:
     page = visit(BUILT, height=500)
-    expect(page.get_by_role("status")).to_have_text("")  # announced: it is there before
+    expect(page.locator(NOTICE)).to_have_text("")  # announced: it is there before
     page.get_by_text("Attach APIs and settings").click()
     opened = page.locator("input[type=file]")
     opened.scroll_into_view_if_needed()
     opened.set_input_files({"name": "x.yaml", "mimeType": "text/plain", "buffer": b"steps: ["})
-    expect(page.get_by_role("status")).to_contain_text("x.yaml")
+    expect(page.locator(NOTICE)).to_contain_text("x.yaml")
     expect(page.locator(".notice")).to_be_in_viewport(ratio=1)
 
 
@@ -367,7 +368,7 @@ def test_a_failed_call_says_so_in_the_list(visit: Open) -> None:
 @browser_test
 def test_parameters_of_others_open_the_page_with_a_notice(visit: Open) -> None:
     page = visit("?story=3_pin&step=2&utm_source=mail")
-    expect(page.get_by_role("status")).to_contain_text("`utm_source`")
+    expect(page.locator(NOTICE)).to_contain_text("`utm_source`")
     assert place(page).inner_text().startswith("2 /")
 
 
@@ -394,7 +395,7 @@ def test_a_card_in_the_address_brings_its_row_into_view(visit: Open) -> None:
 @browser_test
 def test_an_endless_address_is_refused_in_words(visit: Open) -> None:
     page = visit("?story=" + "x" * 100_000)
-    expect(page.get_by_role("status")).to_contain_text("at most 8,000 are read")
+    expect(page.locator(NOTICE)).to_contain_text("at most 8,000 are read")
 
 
 @browser_test
@@ -412,13 +413,13 @@ def test_an_endless_address_is_refused_in_words(visit: Open) -> None:
 )
 def test_nonsense_gets_a_notice_and_the_first_page(visit: Open, search: str) -> None:
     page = visit(search)
-    expect(page.get_by_role("status")).to_contain_text("This address can't be opened")
+    expect(page.locator(NOTICE)).to_contain_text("This address can't be opened")
     expect(page.get_by_role("heading", level=1)).to_have_text(
         "A map is created, then the loader exits"
     )
     assert unquote(page.url).endswith(unquote(search)), "it can be mended there"
     page.get_by_role("button", name="Close the notice").click()
-    expect(page.get_by_role("status")).to_have_text("")
+    expect(page.locator(NOTICE)).to_have_text("")
 
 
 @browser_test
@@ -536,7 +537,7 @@ def test_a_card_of_ones_own_is_text_and_mistakes_are_one_line(visit: Open) -> No
         "x" * 300_000,
     ):
         upload("bad.yaml", text)
-        expect(page.get_by_role("status")).to_contain_text("bad.yaml")
+        expect(page.locator(NOTICE)).to_contain_text("bad.yaml")
         page.get_by_role("button", name="Close the notice").click()
 
 
