@@ -93,7 +93,7 @@ def test_a_proposal_is_for_the_model_only() -> None:
     assert "is a proposal: no kernel has it" in compared.why_not
 
 
-@pytest.mark.parametrize("card", ["bad_double_put", "uprobe"])
+@pytest.mark.parametrize("card", ["bad_double_put", "uprobe_mixed_flavours"])
 def test_a_card_that_no_kernel_plays_is_refused_whatever_is_done(card: str) -> None:
     """Also where only the target is made; and random scenarios are not made of it."""
     step = Step(do="spawn", by="a")

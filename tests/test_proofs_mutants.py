@@ -93,7 +93,7 @@ def attach_without_lock(card: Card) -> None:
 
 def attach_with_an_error_path_that_waits_for_itself(card: Card) -> None:
     undo = ["lock target", "unlock target", "put new", "put file"]
-    steps(card, "attach")[3] = {"expect entry == none else EEXIST": undo}
+    steps(card, "attach")[4] = {"expect entry == none else EEXIST": undo}
 
 
 def attach_that_borrows_and_death_that_drops(card: Card) -> None:

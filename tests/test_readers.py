@@ -171,7 +171,7 @@ def for_sleepers() -> AttachCard:
     """A probe that only takes programs which may sleep: their own wait is enough, it needs none."""
     data = load_card("uprobe").model_dump(by_alias=True, exclude_none=True)
     undo = ["unlock target", "put new", "put file"]
-    data["operations"]["attach"]["steps"].insert(3, {"expect new may sleep else EINVAL": undo})
+    data["operations"]["attach"]["steps"].insert(4, {"expect new may sleep else EINVAL": undo})
     data["on_target_death"].remove("wait rcu tasks trace")
     return AttachCard.model_validate(data)
 

@@ -93,13 +93,15 @@ Kind = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,29}$"), AfterValidator(_own
 class Target(Document):
     """What the hook belongs to. `held_by`: what keeps the target alive: an open file (it dies
     with the last descriptor), a directory or a registration (it dies when somebody removes it).
-    `readers`: the flavour of RCU under which an event runs what is attached."""
+    `readers`: the flavour of RCU under which an event runs what is attached. `call`: how strace
+    prints the system call that makes one, where the card brings it."""
 
     kind: Kind
     readers: Literal["rcu", "rcu tasks trace"] = "rcu"
     held_by: Literal["file", "directory", "registration"]
     made_by: Name
     removed_by: Name
+    call: Text = ""
 
 
 class Expectation(Document):

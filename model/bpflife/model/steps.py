@@ -110,6 +110,7 @@ class Frame:
     own: str = ""  # kind of the dying object
     links: Sequence[str] = ()  # the kinds of link that there are
     hook: str = ""  # of a card's operations: the kind of its target
+    events: Sequence[str] = ()  # the kinds of perf event that there are
     program_type: int = -1
 
     def reg(self, name: str) -> Family:

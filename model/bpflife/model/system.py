@@ -93,8 +93,9 @@ class System:
     `parts`: of Linux; the core is what a check of a card is about (with the parts that the card
     says), scenarios have all of it.
 
-    Attributes: `kinds` (names of object kinds), `families`, `graphs` (by operation),
-    `releases` (by kind), `operations` (documents by name), `sizes` (of the two place sorts).
+    Attributes: `kinds` (names of object kinds), `events` (those that are perf events),
+    `families`, `graphs` (by operation), `releases` (by kind), `operations` (documents by name),
+    `sizes` (of the two place sorts).
     Raises InputError when a card's steps can't be understood.
     """
 
@@ -115,6 +116,8 @@ class System:
             self.parts = (*parts, "links", *(["mixed"] if len(self.targets) < len(cards) else []))
         base = [kind for part in parts for kind in KINDS.get(part, ())]
         self.kinds = tuple(dict.fromkeys((*base, *self.links, *self.targets)))
+        own = (k for k, c in self.targets.items() if c.target.held_by == "file" and k not in base)
+        self.events = tuple(dict.fromkeys((*(k for k in base if k == "perf_event"), *own)))
         types = tuple(dict.fromkeys(c.program for c in cards)) or ("any",)
         if "maps" in self.parts:
             types = tuple(dict.fromkeys((*types, *TYPES))) if cards else TYPES
@@ -232,6 +235,7 @@ class System:
             program_type=self.type_of(card) if card else -1,
             links=tuple(self.links),
             hook=card.target.kind if card else "",
+            events=self.events,
             entry=self.entry,
             dir=self.dir,
             ptype=self.ptype,
@@ -314,7 +318,8 @@ class System:
             return {}
         how = self.linux.targets[target.held_by]
         gone = {target.removed_by: how.remove} if how.remove else {}
-        return {target.made_by: how.make, **gone}
+        own = {"kernel": {"command": target.made_by}, "call": target.call or how.make.call}
+        return {target.made_by: how.make.model_copy(update=own), **gone}
 
     # -- rules ---------------------------------------------------------------------------------
 

@@ -122,7 +122,7 @@ class _Fits:
             Check("EINVAL", self._redirect("devmap")),
             Check("ENOMEM", self._redirect("cpumap")),
             Check("EBADF", lambda k, e: Or(Not(is_type(k, e, MAP_TYPE.perf_event_array)),
-                                           k.kind(both(k, e)[1], "perf_event"))),
+                                           k.kind(both(k, e)[1], *self.f.events))),
         )  # fmt: skip
 
     def _tail_or_inner(self, k: View, e: Env) -> Value:

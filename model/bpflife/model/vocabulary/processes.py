@@ -119,7 +119,7 @@ def _copy_mappings(f: Frame) -> Step:
     gets none. (dup_mmap: mm/mmap.c; perf_mmap sets VM_DONTCOPY: kernel/events/core.c)"""
 
     def goes(k: View, file: Value) -> Value:
-        return Not(k.kind(k.get(s.FILE_OBJ, file), "perf_event"))
+        return Not(k.kind(k.get(s.FILE_OBJ, file), *f.events))
 
     return _copied(f, "copy mappings", s.VMA, IDX, _copy_writer, goes)
 
@@ -245,7 +245,7 @@ def _map(f: Frame, file: str) -> Step:
 
     def always(k: View, e: Env) -> Value:
         o = behind(k, e)
-        return Or(k.kind(o, "perf_event"), eq(k.get(s.MTYPE, o), s.MAP_TYPE.ringbuf))
+        return Or(k.kind(o, *f.events), eq(k.get(s.MTYPE, o), s.MAP_TYPE.ringbuf))
 
     def is_array(k: View, e: Env) -> Value:
         return Or(always(k, e), eq(k.get(s.MTYPE, behind(k, e)), s.MAP_TYPE.array))
@@ -260,7 +260,7 @@ def _map(f: Frame, file: str) -> Step:
     checks = (
         Check("EACCES", lambda k, e: Not(write_only(k, e))),
         Check("EACCES", lambda k, e: Not(And(writes(k, e), read_only(k, e)))),
-        Check("ENODEV", lambda k, e: k.kind(behind(k, e), "map", "perf_event")),
+        Check("ENODEV", lambda k, e: k.kind(behind(k, e), "map", *f.events)),
         Check("ENOTSUPP", is_array),
         Check("EINVAL", lambda k, e: Not(read_only(k, e))),
         Check("EPERM", lambda k, e: Not(And(writes(k, e), k.get(s.FROZEN, behind(k, e))))),

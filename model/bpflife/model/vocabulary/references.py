@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -106,11 +106,49 @@ def _get_entry(f: Frame, reg: str) -> Step:
     return Step(f"get {reg} from entry", words, effect, regs={reg: "full"}, kinds=("prog",))
 
 
+@step("hold {reg} from any {arg}")
+def _hold_any(f: Frame, reg: str, arg: str) -> Step:
+    """A counted reference to the open file of a perf event of any kind. EBADF: closed; ENOTTY: no
+    perf event. (perf_fops, perf_ioctl: kernel/events/core.c)"""
+    is_open = Check("EBADF", lambda k, e: ne(f.file_of(k, e, arg), NONE))
+    checks = (is_open, _is_of(f, arg, "ENOTTY", f.events))
+
+    def effect(k: View, e: Env) -> None:
+        file = f.file_of(k, e, arg)
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"hold {reg} finds the local empty")
+        k.inc(file)
+        k.set(f.reg(reg), (e["me"],), file)
+
+    words = f"holds the open file {{{reg}}} for the length of the call: file count +1"
+    text, params = f"hold {reg} from any {arg}", (Param(arg, FD),)
+    return Step(text, words, effect, params, None, checks, {reg: "full"}, ("file",))
+
+
+@step("expect target behind {reg}")
+def _target_behind(f: Frame, reg: str, errno: str) -> Step:
+    """From here on the call works on the hook behind a file that it holds; the errno: what is
+    behind it is of another kind."""
+
+    def behind(k: View, e: Env) -> Value:
+        return k.get(s.FILE_OBJ, k.get(f.reg(reg), e["me"]))
+
+    def effect(k: View, e: Env) -> None:
+        k.set(s.TARGET, (e["me"],), behind(k, e))
+
+    check = Check(errno, lambda k, e: k.kind(behind(k, e), f.hook))
+    text, words = f"expect target behind {reg}", "looks what kind of event it is"
+    return Step(text, words, effect, checks=(check,), target=f.hook, behind={reg: f.hook})
+
+
+def _is_of(f: Frame, arg: str, errno: str, kinds: Sequence[str]) -> Check:
+    return Check(errno, lambda k, e: k.kind(k.get(s.FILE_OBJ, f.file_of(k, e, arg)), *kinds))
+
+
 @step("hold {reg} from {arg}")
 def _hold(f: Frame, reg: str, arg: str) -> Step:
     """A counted reference to the open file itself, so that a close during the call can't free
-    it; if it is a hook target's file, the call works on that target.
-    EBADF: closed; ENOTTY, ENOTSOCK, EINVAL: not a file of that kind. (fdget)"""
+    it; if it is a hook target's file, the call works on that target. EBADF: closed; ENOTTY,
+    ENOTSOCK, EINVAL: not a file of that kind. (fdget)"""
     sort = f.args.get(arg)
     if sort is None:
         raise StepError(f"`{arg}` is not an argument of this operation")
@@ -118,9 +156,7 @@ def _hold(f: Frame, reg: str, arg: str) -> Step:
     is_target = sort in f.targets
     if sort != "fd":
         wrong = "ENOTTY" if is_target else WRONG_KIND.get(sort, "EINVAL")
-        checks.append(
-            Check(wrong, lambda k, e: k.kind(k.get(s.FILE_OBJ, f.file_of(k, e, arg)), sort))
-        )
+        checks.append(_is_of(f, arg, wrong, (sort,)))
 
     def effect(k: View, e: Env) -> None:
         file = f.file_of(k, e, arg)

@@ -40,7 +40,8 @@ _RIGHTS = struct.Struct("=QII")  # struct cmsghdr, without the descriptors
 _BACKLOG = 4096  # SOMAXCONN
 _MAX_RIGHTS = 253  # SCM_MAX_FD
 _MESSAGE = struct.Struct("=QI4xQQQQi4x")  # struct msghdr
-_PERF_ATTR = struct.Struct("=IIQ120x")  # struct perf_event_attr: type, size, config
+_PERF_ATTR = struct.Struct("=IIQ40xQQ64x")  # struct perf_event_attr: type, size, config, config1, 2
+UPROBES: Final = "/sys/bus/event_source/devices/uprobe/type"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _locked = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock during a call
@@ -147,7 +148,20 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
 
 def perf_event_open(kind: int, config: int) -> int:
     """Descriptor of a perf event of every process on CPU 0, kept on exec."""
-    attr = ctypes.create_string_buffer(_PERF_ATTR.pack(kind, _PERF_ATTR.size, config))
+    return _perf_event(_PERF_ATTR.pack(kind, _PERF_ATTR.size, config, 0, 0))
+
+
+def uprobe_open(path: str) -> int:
+    """Descriptor of a perf event at the beginning of a file, kept on exec."""
+    with open(UPROBES, encoding="ascii") as number:
+        kind = int(number.read())
+    name = ctypes.create_string_buffer(path.encode())
+    where = ctypes.addressof(name)
+    return _perf_event(_PERF_ATTR.pack(kind, _PERF_ATTR.size, 0, where, 0))
+
+
+def _perf_event(attributes: bytes) -> int:
+    attr = ctypes.create_string_buffer(attributes)
     number = _PERF_EVENT_OPEN[os.uname().machine]
     return _syscall("perf_event_open", number, ctypes.addressof(attr), -1, 0, -1, 0)
 

@@ -66,6 +66,7 @@ class KernelSide:
     hooks: dict[str, str] = field(default_factory=dict)  # name -> kind
     waiting: dict[int, list[str]] = field(default_factory=dict)  # a listener's inode -> connections
     devices: dict[str, str] = field(default_factory=dict)  # the kernel's name of a device -> ours
+    probes: dict[int, str] = field(default_factory=dict)  # a perf event's id -> kind of hook target
 
     def __post_init__(self) -> None:
         self.language = Language(self.system)
@@ -171,8 +172,7 @@ class KernelSide:
         except OSError as e:
             return errno.errorcode.get(e.errno or 0, str(e.errno))
         if command == "cgroup_make":
-            kind = next(k for k, c in self.system.targets.items() if c.target.made_by == spec.do)
-            self.hooks[name] = kind
+            self.hooks[name] = self._kind_made_by(spec.do)
             self.names[("hook", os.stat(self.world.cgroup_path(name)).st_ino)] = name
         else:
             self.hooks.pop(name, None)
@@ -219,6 +219,13 @@ class KernelSide:
         for number, name in names.items():
             file = others[number]
             self.names[(file.kind, file.object_id)] = name
+            if file.kind == "perf_event":
+                self.probes[file.object_id] = self._kind_made_by(step.do)
+
+    def _kind_made_by(self, do: str) -> str:
+        """The kind of hook target that a step makes; without a card it is only a perf event."""
+        found = (k for k, c in self.system.targets.items() if c.target.made_by == do)
+        return next(found, "perf_event")
 
     def _make_devices(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
         """Devices have names of their own: the kernel takes few characters, and some names are
@@ -290,7 +297,10 @@ class KernelSide:
             return ALIKE["netns"]
         if (file.kind, file.object_id) == ("other", libc.tap_driver()):
             return ALIKE["tap"]
-        return file.kind, self._name(file.kind, file.object_id)
+        name = self._name(file.kind, file.object_id)
+        if file.kind == "perf_event":
+            return self.probes.get(file.object_id, file.kind), name
+        return file.kind, name
 
     def _name(self, kind: str, number: int) -> str:
         return self.names.get((kind, number), f"{kind} {number}")
@@ -302,12 +312,11 @@ class KernelSide:
         return link.refcnt, self._name("prog", link.prog_id), hook
 
     def _events(self, snapshot: Snapshot) -> dict[str, list[str]]:
-        """What is attached to the perf events behind descriptors, if a card is about them."""
-        if "perf_event" not in self.system.targets:
-            return {}
+        """What is attached to the perf events behind descriptors, of which a card is about some."""
         return {
             self._name("perf_event", i): [self._name("prog", prog)] if prog else []
             for i, prog in snapshot.events.items()
+            if self.probes.get(i) in self.system.targets
         }
 
     def _devices(self) -> dict[str, list[str]]:
