@@ -197,7 +197,8 @@ def _add_undo(
 @dataclass(frozen=True)
 class Facts:
     """What the text says about a place: registers empty, full or maybe; the lock held or not;
-    registers with an object that this call has made; the kind of object behind a file.
+    registers with an object that this call has made; the kind of object behind a file; the steps
+    under the lock of which each has been passed, and what it said of the hook's entry still holds.
     Only a template for lemmas (proved or dropped later) and for hints: nothing rests on it."""
 
     regs: Mapping[str, str]
@@ -206,6 +207,7 @@ class Facts:
     target: str = ""
     made: frozenset[str] = frozenset()
     behind: Mapping[str, str] = field(default_factory=dict)
+    passed: frozenset[str] = frozenset()
 
 
 def facts(graph: Graph) -> dict[int, Facts]:
@@ -244,7 +246,16 @@ def after(before: Facts, edge: Edge) -> Facts:
         step.target or before.target,
         frozenset(made),
         {**behind, **step.behind},
+        _passed(before, step),
     )
+
+
+def _passed(before: Facts, step: Step) -> frozenset[str]:
+    if step.lock:
+        return frozenset()
+    looks = step.text.startswith(("expect ", "get ", "copy "))
+    changes = "entry" in step.text and not looks
+    return frozenset(x for x in before.passed if not (changes and "entry" in x)) | {step.text}
 
 
 def _join(a: Facts, b: Facts) -> Facts:
@@ -254,4 +265,5 @@ def _join(a: Facts, b: Facts) -> Facts:
     return Facts(
         regs, a.locked and b.locked, kinds, a.target if a.target == b.target else "",
         a.made & b.made, {r: kind for r, kind in a.behind.items() if b.behind.get(r) == kind},
+        a.passed & b.passed,
     )  # fmt: skip

@@ -5,6 +5,7 @@ A candidate is only a guess: `induction.py` keeps those that are inductive *for 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,6 +33,7 @@ from bpflife.model.values import (
 from .lemmas_readers import of_type
 from .writes import times_written, turning, written
 
+FILLS = ("publish entry", "swap entry")
 BESIDE = {s.PEER_BORN: s.PEER}  # whoever fills the other rests on this one's being empty
 
 
@@ -204,21 +206,28 @@ def _behind(family: Family) -> object:
 
 
 def _conditions(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]:
-    """What an `expect` under the lock may have established, where some step could do so."""
+    """What an `expect` under the lock has established, where some step does so; what none asks for
+    may be so by itself."""
     entry, texts = system.entry, {edge.step.text for edge in graph.edges}
-    like = [r for r in fact.regs if {f"expect entry == {r}", f"get {r} from entry"} & texts]
-    like += [r for r in fact.regs if {f"expect entry != {r}", f"copy {r} from entry"} & texts]
-    found: list[tuple[str, object]] = [
-        ("target there", lambda k, t: graph.frame.there(k, k.get(s.TARGET, t))),
-    ]
-    if "expect entry == none" in texts or any(x.startswith("publish entry") for x in texts):
+    found: list[tuple[str, object]] = []
+
+    def can_be(*establish: str) -> bool:
+        asked = texts & set(establish)
+        return not asked or bool(asked & fact.passed)
+
+    if can_be("expect target live"):
+        found.append(("target there", lambda k, t: graph.frame.there(k, k.get(s.TARGET, t))))
+    publishes = any(x.startswith("publish entry") for x in texts)
+    if ("expect entry == none" in texts or publishes) and can_be("expect entry == none"):
         found.append(("entry empty", lambda k, t: eq(k.get(entry, k.get(s.TARGET, t)), NONE)))
-    if like or "expect entry != none" in texts:
+    like = {r: {f"expect entry == {r}", f"get {r} from entry"} & texts for r in fact.regs}
+    other = {r: {f"expect entry != {r}", f"copy {r} from entry"} & texts for r in fact.regs}
+    full = {"expect entry != none", *itertools.chain(*like.values(), *other.values())}
+    if full & texts and can_be(*full, *(x for x in texts if x.startswith(FILLS))):
         found.append(("entry full", lambda k, t: ne(k.get(entry, k.get(s.TARGET, t)), NONE)))
-    for r in like:
-        if fact.regs[r] != "empty":
-            family = graph.frame.registers[r]
-            found.append((f"entry is {r}", _entry_is(entry, family)))
+    for r in fact.regs:
+        if fact.regs[r] != "empty" and (like[r] or other[r]) and can_be(*like[r], *other[r]):
+            found.append((f"entry is {r}", _entry_is(entry, graph.frame.registers[r])))
     return found
 
 

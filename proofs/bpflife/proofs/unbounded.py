@@ -69,16 +69,18 @@ class Z3Backend:
         return z3.IntVal(int(value))
 
     def equal(self, a: Any, b: Any) -> Any:
-        return z3.BoolVal(True) if a.eq(b) else a == b
+        if a.get_id() == b.get_id():
+            return z3.BoolVal(True)
+        return _bool(z3.Z3_mk_eq(a.ctx.ref(), a.as_ast(), b.as_ast()), a.ctx)
 
     def conj(self, xs: Sequence[Any]) -> Any:
-        return z3.And(*xs)
+        return _joined(z3.Z3_mk_and, xs) if xs else z3.BoolVal(True)
 
     def disj(self, xs: Sequence[Any]) -> Any:
-        return z3.Or(*xs)
+        return _joined(z3.Z3_mk_or, xs) if xs else z3.BoolVal(False)
 
     def negate(self, a: Any) -> Any:
-        return z3.Not(a)
+        return _bool(z3.Z3_mk_not(a.ctx.ref(), a.as_ast()), a.ctx)
 
     def choose(self, c: Any, a: Any, b: Any) -> Any:
         return a if a.eq(b) else z3.If(c, a, b)
@@ -88,6 +90,21 @@ class Z3Backend:
 
     def at_least(self, a: Any, n: int) -> Any:
         return a >= n
+
+
+# Z3's own interface casts and checks every argument of these, which takes as long as all of a
+# proof's questions; here they are terms of the right sort already (Z3 itself refuses others).
+
+
+def _bool(ast: Any, context: Any) -> z3.BoolRef:
+    return z3.BoolRef(ast, context)
+
+
+def _joined(make: Callable[..., Any], xs: Sequence[Any]) -> z3.BoolRef:
+    context = xs[0].ctx
+    return _bool(
+        make(context.ref(), len(xs), (z3.Ast * len(xs))(*[x.as_ast() for x in xs])), context
+    )
 
 
 @dataclass
@@ -155,6 +172,7 @@ class UnboundedView(View):
         self.found: dict[int, tuple[Any, Any]] = {}  # question of `find` -> who was found
         self.present: dict[int, Any] = {}  # terms known not to be none (kept: ids are reused)
         self.read_families: set[str] = set()
+        self.known: dict[tuple[str | int, ...], tuple[Any, Any]] = {}  # cells that were read
         self.muted = 0
 
     # -- entities ------------------------------------------------------------------------------
@@ -188,11 +206,17 @@ class UnboundedView(View):
     def get(self, family: Family, *args: Value) -> Value:
         payloads = self._lift(family, args)
         self.read_families.add(family.name)
-        before = self._before(family, payloads)
-        if not self.muted:
-            self._remember(family, payloads, before)
-        value = self._after(family, payloads, before, len(self.updates.get(family.name, [])))
-        return self.term(family.range, value)
+        upto = len(self.updates.get(family.name, []))
+        key = (family.name, upto, *(p.get_id() for p in payloads))
+        if self.muted or key not in self.known:
+            before = self._before(family, payloads)
+            if not self.muted:
+                self._remember(family, payloads, before)
+            value = self._after(family, payloads, before, upto)
+            if self.muted:
+                return self.term(family.range, value)
+            self.known[key] = payloads, value  # the payloads too: an id is theirs while they live
+        return self.term(family.range, self.known[key][1])
 
     def _lift(self, family: Family, args: Sequence[Value]) -> tuple[Any, ...]:
         backend = self.theory.backend
