@@ -230,6 +230,16 @@ def test_a_cgroup_has_room_for_any_number_of_links() -> None:
     assert not any(step.errno for step in trace.steps)
 
 
+def test_an_event_is_attached_to_by_the_card_of_its_kind() -> None:
+    refused(
+        "api: `u` is a uprobe: say `api: uprobe`",
+        Step(do="uprobe_open", by="a", target="u"),
+        Step(do="prog_load", by="a", prog="p", type="kprobe"),
+        Step(do="attach", by="a", api="perf_event", event="u", prog="p"),
+        cards=("perf_event", "uprobe"),
+    )
+
+
 def test_xdp_has_one_mode() -> None:
     refused(
         "mode: no such field",

@@ -282,6 +282,8 @@ class Player:
         kind = self.world.scope.kinds[behind - 1] if behind else ""
         if kind and kind == operation.never.get(arg.name):
             raise InputError(f"{at}: {arg.name}: the model does not {step.do} a {kind}")
+        if kind in self.system.events and kind in self.system.targets:
+            self._named_as_its_event(arg, step, kind, at)
         if kind == "socket" and (step.do, arg.name) == ("send", "over"):
             self._not_intercepted(behind, at)
         types = set(operation.only.get(arg.name, ()))
@@ -297,6 +299,14 @@ class Player:
                     f"only for {', '.join(operation.only[arg.name])}"
                 )
         return number
+
+    def _named_as_its_event(self, arg: Arg, step: Step, kind: str, at: str) -> None:
+        """One system call attaches to every kind of perf event, and goes by the event: a scenario
+        must call it by the card of that kind. (__perf_event_set_bpf_prog: kernel/events/core.c)"""
+        card = self.system.targets[kind]
+        if arg.of in self.system.events and arg.of != kind:
+            event = step.args[arg.name]
+            raise InputError(f"{at}: api: `{event}` is a {kind}: say `api: {card.api}`")
 
     def _not_intercepted(self, socket: int, at: str) -> None:
         """A program that runs on what a socket receives takes it, but for its descriptors."""

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .. import state as s
 from ..state import Family, View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import FD, IDX, NONE, OBJ, And, Or, Value, eq, ne, one_of
+from ..values import FD, IDX, NONE, OBJ, And, Not, Or, Value, eq, ne, one_of
 from .networks import near
 from .paths import lookup
 from .programs import loaded_as
@@ -109,9 +109,10 @@ def _get_entry(f: Frame, reg: str) -> Step:
 @step("hold {reg} from any {arg}")
 def _hold_any(f: Frame, reg: str, arg: str) -> Step:
     """A counted reference to the open file of a perf event of any kind. EBADF: closed; ENOTTY: no
-    perf event. (perf_fops, perf_ioctl: kernel/events/core.c)"""
+    perf event; a tap says EBADFD without a device, EINVAL with one.
+    (perf_ioctl: kernel/events/core.c)"""
     is_open = Check("EBADF", lambda k, e: ne(f.file_of(k, e, arg), NONE))
-    checks = (is_open, _is_of(f, arg, "ENOTTY", f.events))
+    checks = (is_open, *_knows_the_call(f, arg, f.events))
 
     def effect(k: View, e: Env) -> None:
         file = f.file_of(k, e, arg)
@@ -144,6 +145,22 @@ def _is_of(f: Frame, arg: str, errno: str, kinds: Sequence[str]) -> Check:
     return Check(errno, lambda k, e: k.kind(k.get(s.FILE_OBJ, f.file_of(k, e, arg)), *kinds))
 
 
+def _knows_the_call(f: Frame, arg: str, kinds: Sequence[str]) -> list[Check]:
+    """What is behind a descriptor takes such an ioctl. (__tun_chr_ioctl: drivers/net/tun.c)"""
+
+    def no_tap(has_device: bool) -> Guard:
+        def holds(k: View, e: Env) -> Value:
+            o = k.get(s.FILE_OBJ, f.file_of(k, e, arg))
+            has = ne(k.get(s.CABLE, o), NONE)
+            return Not(And(k.kind(o, "tap"), has if has_device else Not(has)))
+
+        return holds
+
+    taps = {"EBADFD": False, "EINVAL": True} if "tap" in f.kinds else {}
+    found = [Check(errno, no_tap(has)) for errno, has in taps.items()]
+    return [*found, _is_of(f, arg, "ENOTTY", kinds)]
+
+
 @step("hold {reg} from {arg}")
 def _hold(f: Frame, reg: str, arg: str) -> Step:
     """A counted reference to the open file itself, so that a close during the call can't free
@@ -155,8 +172,8 @@ def _hold(f: Frame, reg: str, arg: str) -> Step:
     checks = [Check("EBADF", lambda k, e: ne(f.file_of(k, e, arg), NONE))]
     is_target = sort in f.targets
     if sort != "fd":
-        wrong = "ENOTTY" if is_target else WRONG_KIND.get(sort, "EINVAL")
-        checks.append(_is_of(f, arg, wrong, (sort,)))
+        other = [_is_of(f, arg, WRONG_KIND.get(sort, "EINVAL"), (sort,))]
+        checks += _knows_the_call(f, arg, (sort,)) if is_target else other
 
     def effect(k: View, e: Env) -> None:
         file = f.file_of(k, e, arg)

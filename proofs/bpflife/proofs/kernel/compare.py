@@ -101,8 +101,10 @@ def not_on_a_kernel(system: System, api: str) -> str:
         if not name.startswith(f"{api}."):
             continue
         command = operation.kernel.get("command")
-        if command is None:
+        if command is None and system.cards[api].since == "proposed":
             return f"`{api}` is a proposal: no kernel has it"
+        if command is None:
+            return f"`{api}` is what other kernels do: it is played by the model only"
         if command not in KNOWN:
             return f"the kernel runner has no `{command}` yet (`{name}`)"
     return ""
