@@ -11,9 +11,10 @@ import summary
 from bpflife.model.catalogue import load_scenario, story_names
 from bpflife.model.documents import InputError, Scenario, Step
 from bpflife.model.simulator import play
+from bpflife.proofs.kernel import available
 from bpflife.proofs.kernel.available import why_not
 from bpflife.proofs.kernel.compare import compare
-from bpflife.proofs.kernel.conform import conform
+from bpflife.proofs.kernel.conform import conform, run_batch, skipped
 from bpflife.proofs.kernel.generate import random_scenario
 
 
@@ -99,6 +100,26 @@ def test_a_card_that_no_kernel_plays_is_refused_whatever_is_done(card: str) -> N
     step = Step(do="spawn", by="a")
     assert compare(Scenario(scenario="start", cards=[card], steps=[step])).why_not
     assert conform(2, 1, [card], length=5).why_not
+
+
+def test_what_a_machine_lacks_is_said_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacks = {**available.NEEDS, "open_tap": available.no_file("/no/tun", "CONFIG_TUN")}
+    monkeypatch.setattr(available, "NEEDS", lacks)
+    taps = Scenario(scenario="taps", steps=[Step(do="open_tap", by="a")])
+    assert compare(taps).why_not == (
+        "`open_tap` can't be played here: /no/tun is not there (CONFIG_TUN)"
+    )
+    report = run_batch(range(3), [], 20)
+    assert skipped([]) == {"open_tap": "/no/tun is not there (CONFIG_TUN)"}
+    assert report.scenarios == 3
+    assert not any("open_tap" in pair for pair in report.pairs)
+
+
+def test_a_card_whose_target_a_machine_lacks_is_not_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacks = {**available.NEEDS, "uprobe_open": available.no_file("/no/uprobes", "CONFIG_UPROBES")}
+    monkeypatch.setattr(available, "NEEDS", lacks)
+    scenario = Scenario(scenario="s", cards=["uprobe"], steps=[Step(do="spawn", by="a")])
+    assert "`uprobe` can't be played here: /no/uprobes" in compare(scenario).why_not
 
 
 def test_a_kernel_settles_after_each_call() -> None:

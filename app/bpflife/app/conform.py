@@ -50,6 +50,8 @@ def _show(report: Conformance) -> None:
     (fired, rules), (pairs, possible) = report.rules, report.pairs
     print(f"  rules of the model that fired: {fired} of {rules}")
     print(f"  pairs of steps: {pairs} of {possible}")
+    for skipped in report.skipped:
+        print(f"  left out: {skipped}")
     if report.not_fired:
         rest = len(report.not_fired) - SHOWN
         more = f" and {rest} more (--json has all)" if rest > 0 else ""

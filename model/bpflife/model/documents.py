@@ -253,6 +253,7 @@ class Conformance(Document):
     rules: tuple[int, int] = (0, 0)
     pairs: tuple[int, int] = (0, 0)
     not_fired: list[str] = Field(default=[], description="rules that no scenario reached")
+    skipped: list[str] = Field(default=[], description="steps that can't be played here, and why")
     disagreements: list[Disagreement] = []
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import functools
 import os
 from collections.abc import Callable
 
-from bpflife.proofs.kernel import bpf, btf, cgroups
+from bpflife.proofs.kernel import bpf, btf, cgroups, libc
 from bpflife.proofs.kernel.refs import Refs
 from bpflife.proofs.kernel.world import RefusedError, World
 
@@ -34,6 +35,31 @@ def why_not() -> str | None:
         except Exception as refused:  # whatever it is, the answer is that it doesn't work
             return _sentence(what, refused)
     return None
+
+
+def lacking(command: str) -> str:
+    """What this machine lacks for one of the runner's commands, in words; "" where it has all."""
+    return NEEDS[command]() if command in NEEDS else ""
+
+
+def no_file(path: str, option: str) -> Callable[[], str]:
+    """A check whether a file is there that a kernel with this option has."""
+    return lambda: "" if os.path.exists(path) else f"{path} is not there ({option})"
+
+
+@functools.cache
+def _no_veth() -> str:
+    """Tried for real, in an own network namespace."""
+    with World() as world:
+        reply = world.actor("try").call("make_veth", target="left", peer="right")
+    return f"veth devices are refused: {reply.errno} (CONFIG_VETH)" if reply.errno else ""
+
+
+NEEDS: dict[str, Callable[[], str]] = {
+    "open_tap": no_file(libc.TAP_DRIVER, "CONFIG_TUN"),
+    "make_veth": _no_veth,
+    "uprobe_open": no_file(libc.UPROBES, "CONFIG_UPROBES"),
+}
 
 
 def _map() -> None:

@@ -17,7 +17,7 @@ from bpflife.model.language import Language, where
 from bpflife.model.simulator import play
 from bpflife.model.system import System
 
-from .available import why_not
+from .available import lacking, why_not
 from .poll import wait_until
 from .side import KNOWN, KernelSide, NotThereError
 from .world import World
@@ -92,18 +92,30 @@ def _only_model(scenario: Scenario) -> str:
                 f"{where(scenario, number)}: do: a kernel runs whole system calls, "
                 "`fire` is a single rule of the model"
             )
+        if spec.actor == "process" and (lack := lacking(command_of(system, spec.rule))):
+            return f"`{spec.do}` can't be played here: {lack}"
     return ""
+
+
+def command_of(system: System, rule: str) -> str:
+    """The runner's command for an operation; "" where it has none."""
+    return str(system.operations[rule].kernel.get("command", ""))
 
 
 def not_on_a_kernel(system: System, api: str) -> str:
     """Why no kernel plays the operations of a card; "" when it does."""
-    for name, operation in system.operations.items():
+    target = system.cards[api].target
+    if target.made_by in system.operations and (
+        lack := lacking(command_of(system, target.made_by))
+    ):
+        return f"`{api}` can't be played here: {lack}"
+    for name in system.operations:
         if not name.startswith(f"{api}."):
             continue
-        command = operation.kernel.get("command")
-        if command is None and system.cards[api].since == "proposed":
+        command = command_of(system, name)
+        if not command and system.cards[api].since == "proposed":
             return f"`{api}` is a proposal: no kernel has it"
-        if command is None:
+        if not command:
             return f"`{api}` is what other kernels do: it is played by the model only"
         if command not in KNOWN:
             return f"the kernel runner has no `{command}` yet (`{name}`)"

@@ -21,8 +21,8 @@ from bpflife.model.documents import Conformance, Disagreement, InputError, Scena
 from bpflife.model.language import Language
 from bpflife.model.simulator import play
 
-from .available import why_not
-from .compare import compare_trace, not_on_a_kernel
+from .available import lacking, why_not
+from .compare import command_of, compare_trace, not_on_a_kernel
 from .generate import Generator
 from .world import World
 
@@ -85,6 +85,7 @@ def _report(
         seconds=round(seconds, 1), rules=(len(total.fired & rules), len(rules)),
         pairs=(len(total.pairs), len(names) ** 2), not_fired=sorted(rules - total.fired),
         disagreements=total.wrong,
+        skipped=[f"{do}: {why}" for do, why in skipped(cards).items()],
     )  # fmt: skip
 
 
@@ -103,12 +104,20 @@ def _work(tasks: list[Task], jobs: int, cancelled: Callable[[], bool]) -> Iterat
             yield from (future.result() for future in done)
 
 
+def skipped(cards: Sequence[str]) -> dict[str, str]:
+    """The steps that this machine can't play, and why."""
+    system = system_for(list(cards))
+    specs = [x for x in Language(system).specs if x.actor == "process"]
+    found = {x.do: lacking(command_of(system, x.rule)) for x in specs}
+    return {do: why for do, why in found.items() if why}
+
+
 def run_batch(seeds: Iterable[int], cards: list[str], length: int) -> Batch:
     """In a worker: these scenarios, one after the other in one world."""
-    batch = Batch()
+    batch, without = Batch(), frozenset(skipped(cards))
     with World() as world:
         for seed in seeds:
-            generator = Generator(cards, random.Random(seed))
+            generator = Generator(cards, random.Random(seed), without=without)
             scenario, trace = generator.scenario(f"random-{seed}", length)
             world.reset()
             compared = compare_trace(scenario, trace, world=world)

@@ -61,6 +61,7 @@ class Generator:
     rng: random.Random
     taken: Counter[str] = field(default_factory=Counter)
     fired: set[str] = field(default_factory=set)  # rules, by the scenario that came last
+    without: frozenset[str] = frozenset()  # steps that are never taken
     dwelling: float = 0.0
     succeeding: float = 0.0
     fitting: float = 0.0
@@ -68,7 +69,8 @@ class Generator:
     def scenario(self, name: str, length: int) -> tuple[Scenario, Trace]:
         """A scenario that the model can play, and what the model makes of it."""
         player = Player(system_for(self.cards), watched=False)
-        usable = [x for x in player.language.specs if x.do not in ("fire", "look_up")]
+        left_out = {"fire", "look_up", *self.without}
+        usable = [x for x in player.language.specs if x.do not in left_out]
         self.dwelling, self.succeeding, self.fitting = (
             self.rng.choice(shares) for shares in (DWELLING, SUCCEEDING, FITTING)
         )  # scenarios that get far, and scenarios of many errnos
