@@ -31,7 +31,7 @@ from walks import Walk
 
 LINUX = "linux"  # beside the cards: all the parts of Linux
 EVERYTHING = [LINUX, *card_names()]
-SAMPLES = 4  # states per rule, half of them broken copies; of Linux's many rules two
+SAMPLES = 4  # states per rule, half of them broken copies
 SCOPE = {
     **LARGER, "maps": 2, "files": 4, "descriptors": 3, "sockets": 3, "messages": 1, "BTFs": 1,
     "pins": 3, "inodes": 2, "psocks": 1,
@@ -64,7 +64,7 @@ def samples(card: str) -> tuple[System, Scope, dict[str, list[Sample]]]:
     seen: list[Cells] = []
     for rule, env, cells in walk.states(30 if every_op else 8, 60):
         seen.append(cells)
-        if len(by_rule.get(rule.name, [0] * SAMPLES)) < (1 if card == LINUX else SAMPLES // 2):
+        if len(by_rule.get(rule.name, [0] * SAMPLES)) < SAMPLES // 2:
             by_rule[rule.name].append((rule, env, cells))
     for rule in wanted:
         by_rule[rule.name] += _forced(walk, rule, seen) if not by_rule[rule.name] else []

@@ -90,8 +90,10 @@ def _in_cgroup_of(pid: int) -> Iterator[None]:
         yield
         return
     cgroup_join(theirs)
-    yield
-    cgroup_join(mine)
+    try:
+        yield
+    finally:
+        cgroup_join(mine)
 
 
 def _be_child(mine: int, theirs: int, keeper: int) -> NoReturn:
