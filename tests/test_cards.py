@@ -154,8 +154,8 @@ def test_two_cards_of_one_kind_of_hook_are_refused() -> None:
     with pytest.raises(InputError, match="are both about a cgroup"):
         System([load_card("cgroup_legacy"), load_card("bad_replace_gap")])
     with pytest.raises(InputError, match="are both about a cgroup"):
-        other = card_data("cgroup_link") | {"program": "xdp"}
-        System([load_card("cgroup_legacy"), AttachCard.model_validate(other)])
+        other = card_data("cgroup_link") | {"api": "other"}
+        System([load_card("cgroup_link"), AttachCard.model_validate(other)])
 
 
 def test_links_are_beside_a_program_of_the_same_hook() -> None:

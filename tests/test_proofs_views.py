@@ -38,6 +38,7 @@ SCOPE = {
     "instances": 1, "mounts": 2, "mount namespaces": 1, "network namespaces": 1,
     "network devices": 2, "taps": 1,
 }  # fmt: skip
+BESIDE = {"cgroup_link": ["cgroup_legacy"], "cgroup_multi": ["cgroup_legacy", "cgroup_override"]}
 TRIES = 4000  # to make a rule fire that no walk reached
 Sample = tuple[Rule, dict[str, int], Cells]
 
@@ -47,12 +48,12 @@ def samples(card: str) -> tuple[System, Scope, dict[str, list[Sample]]]:
     """For every rule of a card's system some states to run it on; where it fires, if possible.
 
     A second card is beside it, so that there are two types of programs and of hooks; beside links
-    also one of the same hook. Linux's core is sampled with the first good card only; all of Linux,
+    and records also one of the same hook. Linux's core is sampled with the first good card only; all of Linux,
     in micro-steps, as "linux".
     """
     first = "cgroup_legacy" if card == LINUX else card
     other = "cgroup_legacy" if first == "perf_event" else "perf_event"
-    cards = [first, other, *(["cgroup_legacy"] if first == "cgroup_link" else [])]
+    cards = [first, other, *BESIDE.get(first, [])]
     system = System([load_card(c) for c in cards], PARTS if card == LINUX else CORE)
     every = system.rules() if card == LINUX else system.all_rules.values()
     rules = [r for r in every if not r.noop]

@@ -144,10 +144,20 @@ class AttachCard(Document):
     link: Kind | None = Field(
         default=None, description="the kind of link that attach makes, where it makes one"
     )
+    record: Kind | None = Field(
+        default=None,
+        description="the kind of record that attach puts into the hook's list, which holds it",
+    )
+    mode: Name | None = Field(
+        default=None, description="what sets it apart from another card about the same entry"
+    )
+    asks: dict[str, Any] = Field(
+        default={}, description="how the kernel runner asks what is attached to the hook"
+    )
     operations: Operations
     on_target_death: Steps
     on_last_put: Annotated[list[Any], Field(max_length=40)] = Field(
-        default=[], description="what a link does when its last reference goes"
+        default=[], description="what a link or a record does when its last reference goes"
     )
     expect: dict[Name, Expectation] = {}
 
@@ -160,13 +170,36 @@ class AttachCard(Document):
 
     @model_validator(mode="after")
     def _link_and_end(self) -> Self:
-        if self.link and not self.on_last_put:
+        if self.link and self.record:
+            raise ValueError("record: attach makes a link or a record, not both")
+        made = self.link or self.record
+        if made and not self.on_last_put:
+            what = "link" if self.link else "record"
             raise ValueError(
-                "on_last_put: this field is missing: what does the link do at its end?"
+                f"on_last_put: this field is missing: what does the {what} do at its end?"
             )
-        if self.on_last_put and not self.link:
+        if self.on_last_put and not made:
             raise ValueError("link: this field is missing: which kind of link has `on_last_put`?")
         return self
+
+    @property
+    def hook(self) -> tuple[str, str]:
+        """The hook that it is about: a kind of target, and the type of program that it takes."""
+        return self.target.kind, self.program
+
+    @property
+    def way(self) -> tuple[str, str]:
+        """Which hook, and how a program gets there: by what object, if by any."""
+        return self.program, self.link or self.record or self.mode or ""
+
+    @property
+    def keeps_entry(self) -> bool:
+        """The hook has one place for a program, its entry."""
+        steps = [
+            *self.on_target_death,
+            *(x for o in self.own_operations().values() for x in o.steps),
+        ]
+        return any(" entry" in (x if isinstance(x, str) else next(iter(x))) for x in steps)
 
     def own_operations(self) -> dict[str, Operation]:
         """The operations with steps of their own, by name."""

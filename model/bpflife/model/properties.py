@@ -193,7 +193,7 @@ def reachable(system: System) -> list[Invariant]:
         wrong="{x} still points at {prog}, which is freed: the next event runs freed memory",
     )
     by_link = Invariant(
-        "an attached link is not freed, nor its program",
+        "an attachment is not freed, nor its program",
         (OBJ,),
         lambda k, link: Or(
             eq(k.get(s.LISTED, link), NONE),
@@ -203,14 +203,14 @@ def reachable(system: System) -> list[Invariant]:
                 _not_freed(k, k.get(s.LINK_PROG, link)),
             ),
         ),
-        kinds=tuple(system.links),
+        kinds=tuple(system.attachments),
         wrong="{x} is attached, and it or its program is freed: the next event runs freed memory",
     )
     of_link = Invariant(
-        "an attached link's target is not freed",
+        "an attachment's target is not freed",
         (OBJ,),
         lambda k, link: ne(k.get(s.LIFE_OF, k.get(s.LISTED, link)), LIFE.freed),
-        kinds=tuple(system.links),
+        kinds=tuple(system.attachments),
         wrong="{x} still points at a hook that is freed: its end, or an update, uses freed memory",
     )
     by_cpu = Invariant(
@@ -225,7 +225,7 @@ def reachable(system: System) -> list[Invariant]:
         lambda k, c: _not_freed(k, k.get(s.SEES, c)),
         wrong="{x} has found an inner map that is freed",
     )
-    linked = [by_link, of_link] if system.links else []
+    linked = [by_link, of_link] if system.attachments else []
     found = [by_hook, *linked, by_cpu] if system.targets else [by_cpu]
     return [*found, seen] if s.SEES in system.families else found
 
@@ -242,7 +242,7 @@ def emptied(system: System, before: View, after: View, place: Value) -> Value:
         ne(before.get(system.entry, place), NONE),
         eq(after.get(system.entry, place), NONE),
     )
-    if not system.links:
+    if not system.attachments:
         return entry
     target = before.get(s.LISTED, place)
     gone = Or(ne(after.get(s.LISTED, place), target), eq(after.get(s.LINK_PROG, place), NONE))
@@ -251,7 +251,7 @@ def emptied(system: System, before: View, after: View, place: Value) -> Value:
 
 def places(system: System) -> tuple[str, ...]:
     """The kinds of object that can be a place for a program: what `emptied` is asked about."""
-    return (*system.targets, *system.links)
+    return (*system.targets, *system.attachments)
 
 
 def quiet_owner(k: View) -> list[tuple[str, Sort, Callable[[Value], Value]]]:
@@ -285,13 +285,13 @@ def attached(system: System) -> list[Invariant]:
                 "to {x}",
             )
         )
-    if system.links:
+    if system.attachments:
         found.append(
             Invariant(
-                "no link is attached",
+                "nothing stands in a list",
                 (OBJ,),
                 lambda k, link: eq(k.get(s.LISTED, link), NONE),
-                kinds=tuple(system.links),
+                kinds=tuple(system.attachments),
                 wrong="every process is gone, nothing is pinned, and {x} is still attached",
             )
         )

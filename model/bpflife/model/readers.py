@@ -103,7 +103,7 @@ def reader_rules(
          "an event: {c} runs what is attached to {hook}; a running program has no count for it"),
         ("leave", (cpu,), leave, True, "{c} leaves the program"),
     ]  # fmt: skip
-    if "links" in parts:
+    if "attachments" in parts:
         link = ("link", OBJ, "|".join(links))
         words = "an event: {c} runs the program of {link}; a running program has no count for it"
         found.append(("enter_link", (cpu, link), enter_link, False, words))

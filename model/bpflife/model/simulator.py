@@ -370,7 +370,7 @@ class Player:
             return
         yield self.rules[spec.rule], env
         if spec.do == "enter":
-            for link in self.world.links_of(env["hook"]):
+            for link in self.world.attachments_of(env["hook"]):
                 yield self.rules["enter_link"], {"c": env["c"], "link": link}
 
     def _nest(self, cpu: int) -> None:

@@ -191,9 +191,14 @@ ND_NET = Family("nd_net", (OBJ,), OBJ, owners=("netdev",), targets=("netns",), p
 CABLE = Family(  # where what a device sends comes out: at another device, or at a tap's open file
     *("cable", (OBJ,), OBJ), owners=("netdev", "tap"), targets=("netdev", "tap"), part="net"
 )
-# A link holds its program until it is freed; it stands in its target's list until it is detached.
-LINK_PROG = Family("link_prog", (OBJ,), OBJ, counted=True, targets=("prog",), part="links")
-LISTED = Family("listed", (OBJ,), OBJ, part="links")
+# An attachment that is an object (vocabulary/attachments.py) holds its program until it is freed,
+# and stands in the list of its target until it is detached. A record is held by that list, a link
+# by files and pins.
+LINK_PROG = Family("link_prog", (OBJ,), OBJ, counted=True, targets=("prog",), part="attachments")
+LISTED = Family("listed", (OBJ,), OBJ, part="attachments")
+RECORDED = Family("recorded", (OBJ,), OBJ, counted=True, part="records")
+MODE_AT = Family("attach_mode", (OBJ,), Sort("attach mode"), part="modes")  # of the hook's entry
+RUNS_BEFORE = Family("runs_before", (OBJ, OBJ), BOOL, part="order")  # of attachments of one hook
 PUBLISHED = Family("published", (OBJ,), BOOL, part="processes")  # its id can be looked up
 XDP_STATE = Family(  # dev->xdp_state; what runs is another pointer, the hook's entry
     "xdp_state", (OBJ,), OBJ, counted=True, owners=("netdev",), targets=("prog",), part="xdp"

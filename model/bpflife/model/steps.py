@@ -109,9 +109,13 @@ class Frame:
     ptype: Family
     own: str = ""  # kind of the dying object
     links: Sequence[str] = ()  # the kinds of link that there are
+    records: Sequence[str] = ()  # of attachments that their hook holds
+    beside: Sequence[str] = ()  # of attachments to the card's hook, by whatever card
+    on_own: Sequence[str] = ()  # of attachments to the dying target
     hook: str = ""  # of a card's operations: the kind of its target
     events: Sequence[str] = ()  # the kinds of perf event that there are
     program_type: int = -1
+    mode: int = -1  # in which the card attaches, of those that there are
 
     def reg(self, name: str) -> Family:
         """The family of a register."""

@@ -43,6 +43,7 @@ PARTS = (
     "sockmap",
     "net",
     "membership",
+    "order",
 )  # of Linux: one file each in linux/
 KINDS = {
     "core": ("file", "map", "prog", "inode"),
@@ -112,16 +113,24 @@ class System:
         _check_apart(cards)
         self.targets = {card.target.kind: card for card in reversed(cards)}  # the first of a kind
         self.links = {card.link: card for card in cards if card.link}
-        if self.links:
-            self.parts = (*parts, "links", *(["mixed"] if len(self.targets) < len(cards) else []))
+        self.records = {card.record: card for card in cards if card.record}
+        self.attachments = {**self.links, **self.records}
+        mixed = len(self.targets) < len(cards)
+        own = (("links", self.links), ("records", self.records), ("attachments", self.attachments))
+        self.parts = (*parts, *(part for part, has in own if has), *(["mixed"] if mixed else []))
+        moded = [c.hook for c in cards if c.keeps_entry and not c.link]
+        self.parts += ("modes",) if len(set(moded)) < len(moded) else ()
         base = [kind for part in parts for kind in KINDS.get(part, ())]
-        self.kinds = tuple(dict.fromkeys((*base, *self.links, *self.targets)))
-        own = (k for k, c in self.targets.items() if c.target.held_by == "file" and k not in base)
-        self.events = tuple(dict.fromkeys((*(k for k in base if k == "perf_event"), *own)))
+        self.kinds = tuple(dict.fromkeys((*base, *self.attachments, *self.targets)))
+        opened = (
+            k for k, c in self.targets.items() if c.target.held_by == "file" and k not in base
+        )
+        self.events = tuple(dict.fromkeys((*(k for k in base if k == "perf_event"), *opened)))
         types = tuple(dict.fromkeys(c.program for c in cards)) or ("any",)
         if "maps" in self.parts:
             types = tuple(dict.fromkeys((*types, *TYPES))) if cards else TYPES
         self.types = Sort("program type", types)
+        self.modes = Sort("attach mode", tuple(dict.fromkeys(c.mode or "none" for c in cards)))
         self._families()
         self.first: list[tuple[str, int]] = []
         self.graphs: dict[str, Graph] = {}
@@ -148,7 +157,7 @@ class System:
         known = (*(k for k in BY_FILE if k in self.kinds), *self.links, *by_file)
         held = tuple(dict.fromkeys(known))
         self.held_by_files = held
-        entries = tuple(card.target.kind for card in self.cards.values() if not card.link)
+        entries = tuple(c.target.kind for c in self.cards.values() if c.keeps_entry)
         self.entry = Family("entry", (OBJ,), OBJ, counted=True, owners=entries, targets=("prog",))
         self.dir = Family("dir", (OBJ,), OBJ, counted=True, owners=by_dir, targets=by_dir)
         typed = ("prog", "map") if "maps" in self.parts else ("prog",)
@@ -159,10 +168,19 @@ class System:
         self.families: list[Family] = [*fixed, s.GP_OBJ, *(hooked if hooks else [s.RUNNING])]
         self.families += [self.dir] if by_dir else []
         self.families += [f for f in s.MORE if f.part in self.parts]
-        if self.links:
-            linked = tuple(card.target.kind for card in self.links.values())
-            self.families.append(replace(s.LINK_PROG, owners=tuple(self.links)))
-            self.families.append(replace(s.LISTED, owners=tuple(self.links), targets=linked))
+        if "modes" in self.parts:
+            self.families.append(replace(s.MODE_AT, range=self.modes, owners=entries))
+        if self.attachments:
+            self.families += self._lists()
+
+    def _lists(self) -> list[Family]:
+        """The families of hooks with lists."""
+        kinds, records = tuple(self.attachments), tuple(self.records)
+        hooks = tuple(dict.fromkeys(c.target.kind for c in self.attachments.values()))
+        found = [replace(s.LINK_PROG, owners=kinds), replace(s.LISTED, owners=kinds, targets=hooks)]
+        if records:
+            found.append(replace(s.RECORDED, owners=records, targets=records))
+        return found + ([replace(s.RUNS_BEFORE, owners=kinds)] if "order" in self.parts else [])
 
     def targets_of(self, family: Family) -> tuple[str, ...]:
         """The kinds that a slot family can point at."""
@@ -173,7 +191,23 @@ class System:
 
     def kind_word(self, kind: str) -> str:
         """A kind as scenarios and the kernel name it: a link is a link, of whatever card."""
-        return "link" if kind in self.links else kind
+        return "link" if kind in self.links else "record" if kind in self.records else kind
+
+    def beside(self, card: AttachCard) -> tuple[str, ...]:
+        """The kinds of attachment to a card's hook: of the cards with its target and program."""
+        return tuple(k for k, c in self.attachments.items() if c.hook == card.hook)
+
+    def hooks_of(self, kind: str) -> dict[str, AttachCard]:
+        """The hooks of a kind of target, each by a card about it. Their names are what a scenario
+        says behind the target's: nothing where it is the only one, else the type of program."""
+        found = {c.hook: c for c in reversed(self.cards.values()) if c.target.kind == kind}
+        names = {hook: card.program if len(found) > 1 else "" for hook, card in found.items()}
+        return {names[hook]: card for hook, card in found.items()}
+
+    @property
+    def entry_of(self) -> dict[str, AttachCard]:
+        """The kinds of target that have an entry of their own, with a card that says so."""
+        return {c.target.kind: c for c in reversed(self.cards.values()) if c.keeps_entry}
 
     def type_of(self, card: AttachCard) -> int:
         """The type of program that a card's hook takes."""
@@ -233,7 +267,11 @@ class System:
             registers=self._registers(steps, "reg" if task else "dying", sort),
             own=own,
             program_type=self.type_of(card) if card else -1,
+            mode=self.modes.names.index(card.mode or "none") if card else -1,
             links=tuple(self.links),
+            records=tuple(self.records),
+            beside=self.beside(card) if card else (),
+            on_own=tuple(k for k, c in self.attachments.items() if c.target.kind == own),
             hook=card.target.kind if card else "",
             events=self.events,
             entry=self.entry,
@@ -245,7 +283,7 @@ class System:
         plans: dict[str, tuple[Sequence[Any], str, AttachCard | None]] = {
             kind: (r.steps, "linux", None) for kind, r in self.linux.release.items()
         }
-        for kind, card in self.links.items():
+        for kind, card in self.attachments.items():
             plans[kind] = (card.on_last_put, f"{card.api}: on_last_put", card)
         for card in reversed(self.cards.values()):  # what a card says of a kind comes first
             kind = card.target.kind
@@ -345,7 +383,7 @@ class System:
 
     def _own_rules(self) -> list[Rule]:
         releases = [r for g in self.releases.values() for r in micro_rules(g, "kernel")]
-        targets, links = tuple(self.targets), tuple(self.links)
+        targets, links = tuple(self.targets), tuple(self.attachments)
         return releases + world_rules(
             self.entry, self.first, targets, self.parts, links, self.traced
         )
@@ -368,13 +406,13 @@ class System:
 
 
 def _check_apart(cards: Sequence[AttachCard]) -> None:
-    """A kind of hook has one program of its own, or links, or both: two cards that are about the
-    same hook, in different ways."""
+    """Cards about the same kind of target are about different hooks of it (they take different
+    programs), or about the same hook in different ways: its own entry, a link, a record."""
     seen: dict[str, list[AttachCard]] = {}
     for card in cards:
         for other in seen.setdefault(card.target.kind, []):
-            same = (card.target, card.program) == (other.target, other.program)
-            if not same or bool(card.link) == bool(other.link):
+            one_entry = card.keeps_entry and other.keeps_entry and card.program != other.program
+            if card.target != other.target or card.way == other.way or one_entry:
                 both = f"{other.api} and {card.api}"
                 what = f"are both about a {card.target.kind}; take one of them"
                 raise InputError(f"cards: {both} {what}")

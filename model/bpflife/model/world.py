@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import state as s
+from .cards import AttachCard
 from .concrete import Blocked, Cells, ConcreteView, Scope
 from .documents import InputError, ObjectState, Settled, Slot, State
 from .graphs import IDLE, Edge, Graph, facts
@@ -389,9 +390,10 @@ class World:
             },
             fds=fds,
             hooks={
-                name[n]: [name[p] for p in self.programs_of(n)]
+                f"{name[n]} {hook}".strip(): [name[p] for p in self.programs_of(n, card)]
                 for n in live
                 if self._in_sight(n, self.kind_word(n), fds)
+                for hook, card in self.system.hooks_of(self.scope.kinds[n - 1]).items()
             },
         )
 
@@ -399,17 +401,22 @@ class World:
         """The kind of an object as scenarios name it."""
         return self.system.kind_word(self.scope.kinds[n - 1])
 
-    def links_of(self, target: int) -> list[int]:
-        """The links that are attached to a target, in the order in which they run."""
-        kinds = "|".join(self.system.links)
-        links = self.scope.domain(OBJ, kinds) if kinds else ()
-        return [n for n in links if self.get(s.LISTED, n) == target]
+    def attachments_of(self, target: int, card: AttachCard | None = None) -> list[int]:
+        """What stands in a target's list (of one hook), in the order in which it runs."""
+        kinds = "|".join(self.system.beside(card) if card else self.system.attachments)
+        there = self.scope.domain(OBJ, kinds) if kinds else ()
+        listed = [n for n in there if self.get(s.LISTED, n) == target]
+        if "order" not in self.system.parts:
+            return listed
+        return sorted(listed, key=lambda n: sum(self.get(s.RUNS_BEFORE, m, n) for m in listed))
 
-    def programs_of(self, target: int) -> list[int]:
-        """The programs that an event at a target runs, in order."""
-        own = self.get(self.system.entry, target)
-        linked = [self.get(s.LINK_PROG, n) for n in self.links_of(target)]
-        return [own, *linked] if own else linked
+    def programs_of(self, target: int, card: AttachCard) -> list[int]:
+        """The programs that an event at a hook of a target runs, in order. A link that has put its
+        program into the target's own entry is no second one."""
+        owner = self.system.entry_of.get(card.target.kind)
+        own = self.get(self.system.entry, target) if owner and owner.hook == card.hook else 0
+        linked = [self.get(s.LINK_PROG, n) for n in self.attachments_of(target, card)]
+        return [own, *(x for x in linked if x != own)] if own else linked
 
     def _in_sight(
         self, n: int, kind: str, fds: Mapping[str, Mapping[str, tuple[str, str, int]]]

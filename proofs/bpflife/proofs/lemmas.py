@@ -79,8 +79,10 @@ def _general(system: System) -> list[Invariant]:
     if s.MTYPE in system.families:
         found.append(Invariant("an unborn map has no type", (OBJ,), _untyped))
     found += [_while_used(f) for f in s.VERDICTS if f in system.families]
-    if system.links:
+    if system.attachments:
         found += [_link_full(system), _listed(system)]
+    if system.records:
+        found += [_own_slot(s.RECORDED), _recorded(system), _one_holder(system)]
     for f in registers(system, OBJ):
         having = [kind for kind, g in system.releases.items() if f in g.frame.registers.values()]
         found.append(_dying_register(f, tuple(having)))
@@ -260,37 +262,65 @@ def _always_full(family: Family) -> Invariant:
 
 
 def _link_full(system: System) -> Invariant:
-    """A link has a program as long as it exists."""
+    """A link, a record has a program as long as it exists."""
 
     def body(k: View, o: Value) -> Value:
         there = one_of(k.get(s.LIFE_OF, o), (LIFE.live, LIFE.dying))
-        return Implies(And(k.kind(o, *system.links), there), ne(k.get(s.LINK_PROG, o), NONE))
+        return Implies(And(k.kind(o, *system.attachments), there), ne(k.get(s.LINK_PROG, o), NONE))
 
-    return Invariant("every link has a program", (OBJ,), body)
+    return Invariant("every attachment has a program", (OBJ,), body)
+
+
+def _recorded(system: System) -> Invariant:
+    """A record is held by the list that it stands in, and only then."""
+
+    def body(k: View, o: Value) -> Value:
+        listed, held = (ne(k.get(f, o), NONE) for f in (s.LISTED, s.RECORDED))
+        both = And(Implies(listed, held), Implies(held, listed))
+        return Implies(k.kind(o, *system.records), both)
+
+    return Invariant("a record is held while it stands in a list", (OBJ,), body)
+
+
+def _one_holder(system: System) -> Invariant:
+    """A record has one holder: the call that makes or removes it, or its list."""
+
+    def body(k: View, o: Value) -> Value:
+        return Implies(k.kind(o, *system.records), Not(at_least(k.get(s.REFCNT, o), 2)))
+
+    return Invariant("a record has one holder", (OBJ,), body)
 
 
 def _listed(system: System) -> Invariant:
-    """The target of an attached link lives, or has not let its links go yet."""
+    """The target of an attachment lives, or has not let its attachments go yet."""
     before = [
-        (card.target.kind, _until(system.releases[card.target.kind], "detach links"))
-        for card in system.links.values()
+        (
+            own,
+            card.target.kind,
+            _until(system.releases[card.target.kind], _LAST[own in system.links]),
+        )
+        for own, card in system.attachments.items()
     ]
 
     def body(k: View, link: Value) -> Value:
         t = k.get(s.LISTED, link)
         there = [
             And(
+                k.kind(link, own),
                 k.kind(t, kind),
                 Or(
                     k.live(t),
                     And(eq(k.get(s.LIFE_OF, t), LIFE.dying), one_of(k.get(s.AT, t), early)),
                 ),
             )
-            for kind, early in before
+            for own, kind, early in before
         ]
         return Or(eq(t, NONE), *there)
 
-    return Invariant("an attached link's target has not let it go", (OBJ,), body)
+    return Invariant("an attachment's target has not let it go", (OBJ,), body)
+
+
+_LAST = {True: "detach links", False: "drop records"}  # by whether the attachment is a link
 
 
 def _until(graph: Graph, text: str) -> list[int]:

@@ -118,9 +118,9 @@ def _flavours(system: System) -> list[Invariant]:
             asleep(k, o), And(k.kind(o, "prog"), may_sleep(frame, k.get(system.ptype, o)))
         )
 
-    places = [(system.entry, system.targets)]
-    if system.links:
-        places.append((s.LINK_PROG, system.links))
+    places = [(system.entry, system.entry_of)]
+    if system.attachments:
+        places.append((s.LINK_PROG, system.attachments))
     return [
         Invariant("a CPU holds the flavour of the hook that it has entered", (CPU,), entered),
         Invariant("who holds RCU runs no program that may sleep", (CPU,), awake),

@@ -16,14 +16,14 @@ from bpflife.model.values import CPU, FD, IDX, PATH, PROC
 
 SMALL = {
     "processes": 1, "descriptors": 2, "files": 2, "maps": 0, "programs": 1, "hooks": 1,
-    "pins": 0, "CPUs": 1, "links": 1,
+    "pins": 0, "CPUs": 1, "links": 1, "records": 1,
 }  # fmt: skip
 ROOMY = {**SMALL, "programs": 2}
 TWO_THREADS = {"processes": 1, "threads": 2, **SMALL}
 TWO_PROCESSES = {**SMALL, "processes": 2}
 LARGER = {
     "processes": 2, "descriptors": 2, "files": 3, "maps": 1, "programs": 2, "hooks": 1,
-    "pins": 1, "inodes": 1, "CPUs": 1, "links": 1,
+    "pins": 1, "inodes": 1, "CPUs": 1, "links": 1, "records": 1,
 }  # fmt: skip
 PLURALS = {  # kind -> how a scope calls several of them; what a scope does not name, it has none of
     "file": "files", "map": "maps", "prog": "programs", "socket": "sockets",
@@ -42,6 +42,8 @@ def make_scope(system: System, sizes: dict[str, int]) -> Scope:
         kinds += [kind] * (sizes.get(plural, 0) if kind in system.kinds else 0)
     for kind in system.links:
         kinds += [kind] * sizes.get("links", 0)
+    for kind in system.records:
+        kinds += [kind] * sizes.get("records", 0)
     for kind in system.targets:
         kinds += [kind] * sizes["hooks"]
     domains = {
@@ -55,12 +57,13 @@ def make_scope(system: System, sizes: dict[str, int]) -> Scope:
 
 
 def fitted(system: System, sizes: dict[str, int]) -> dict[str, int]:
-    """The sizes for a system: a link needs an open file and a descriptor more; without links it is
-    not spoken of them."""
+    """The sizes for a system: a link needs an open file and a descriptor more; where there are no
+    links, no records, it is not spoken of them."""
     links = sizes.get("links", 0) if system.links else 0
     more = {"links": links, "descriptors": sizes["descriptors"] + links}
     more["files"] = sizes["files"] + links
-    return {what: more.get(what, n) for what, n in sizes.items() if what != "links" or links}
+    none = {"links": not links, "records": not system.records}
+    return {what: more.get(what, n) for what, n in sizes.items() if not none.get(what)}
 
 
 @dataclass

@@ -6,6 +6,7 @@ three views at once, because it only uses what every `View` has.
 
 from . import (
     access,
+    attachments,
     dispatcher,
     hooks,
     links,
@@ -46,5 +47,6 @@ MODULES = (
     access,
     mounts,
     networks,
+    attachments,
     links,
 )  # each registers its own

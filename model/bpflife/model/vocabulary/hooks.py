@@ -83,6 +83,29 @@ def _expect_not(f: Frame, what: str, errno: str) -> Step:
     return Step(f"expect entry != {what}", inner.words, nothing, checks=(check,))
 
 
+@step("expect own mode", part="modes")
+def _expect_mode(f: Frame, errno: str) -> Step:
+    """Nothing is attached, or it was attached in the mode of this card, else the errno.
+    (__cgroup_bpf_attach: cgrp->bpf.flags: kernel/bpf/cgroup.c)"""
+
+    def holds(k: View, e: Env) -> Value:
+        t = f.target(k, e)
+        return Or(eq(k.get(f.entry, t), NONE), eq(k.get(s.MODE_AT, t), f.mode))
+
+    words = "looks in which mode the hook is"
+    return Step("expect own mode", words, nothing, checks=(Check(errno, holds),))
+
+
+@step("set mode", part="modes")
+def _set_mode(f: Frame) -> Step:
+    """The hook is in the mode of this card as long as anything is attached."""
+
+    def effect(k: View, e: Env) -> None:
+        k.set(s.MODE_AT, (f.target(k, e),), f.mode)
+
+    return Step("set mode", "notes in which mode the hook is", effect)
+
+
 @step("expect target live")
 def _expect_live(f: Frame, errno: str) -> Step:
     """The target is there and has not started to die, else the errno."""

@@ -1,10 +1,9 @@
-"""Links: an attachment that is an object of its own, with an id, files and pins.
+"""Links: attachments (attachments.py) with an id, which open files and pins hold.
 
-A link holds its program from its birth until it is freed, attached or not (`link_prog`, counted).
-While it is attached it stands in the list of its target (`listed`): a pointer that nobody counts,
-the target's as well as the link's. It leaves the list when it is detached, when its last reference
-goes, and when the target dies; from then on it is *defunct*: it can still be found, opened and
-pinned, and holds its program, but no event runs it.
+While a link is attached it stands in the list of its target (`listed`): a pointer that nobody
+counts, the target's as well as the link's. It leaves the list when it is detached, when its last
+reference goes, and when the target dies; from then on it is *defunct*: it can still be found,
+opened and pinned, and holds its program, but no event runs it.
 
 Linux takes one mutex and then looks where the link is attached (cgroup_mutex, rtnl). Here every
 target has a lock of its own, so that looking and locking are one step.
@@ -16,28 +15,8 @@ from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
 from ..values import LIFE, NONE, OBJ, Not, Or, Value, eq, ne
-from .objects import born
+from .attachments import enlist, leave_list
 from .registry import nothing, step
-
-
-@step("create {reg} {kind} of {prog}")
-def _create(f: Frame, reg: str, kind: str, prog: str) -> Step:
-    """A new link with refcnt 1, which the local holds; it takes over the program's reference.
-    (bpf_link_init: kernel/bpf/syscall.c)"""
-    if kind not in f.links:
-        raise StepError(f"`{kind}` is no kind of link; the card's `link` field names one")
-
-    def effect(k: View, e: Env) -> None:
-        o = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), kind)
-        p = k.get(f.reg(prog), e["me"])
-        k.need(ne(p, NONE), f"create {reg} finds a program in {prog}")
-        born(f, k, e, o, reg)
-        k.set(s.LINK_PROG, (o,), p)
-        k.set(f.reg(prog), (e["me"],), NONE)
-
-    words = f"creates link {{{reg}}} with refcnt 1; it holds the program from now on"
-    text, regs = f"create {reg} {kind} of {prog}", {reg: "full", prog: "empty"}
-    return Step(text, words, effect, regs=regs, kinds=(kind,), makes=reg)
 
 
 @step("list {reg} on target")
@@ -48,34 +27,10 @@ def _list(f: Frame, reg: str) -> Step:
     def effect(k: View, e: Env) -> None:
         link = k.get(f.reg(reg), e["me"])
         k.need(ne(link, NONE), f"list finds a link in {reg}")
-        k.set(s.LISTED, (link,), f.target(k, e))
+        enlist(f, k, link, f.target(k, e))
 
     words = "puts the link into the list of the hook: events run its program from now on"
     return Step(f"list {reg} on target", words, effect)
-
-
-@step("expect no links", part="mixed")
-def _expect_no_links(f: Frame, errno: str) -> Step:
-    """No link is attached to the target, else the errno: its list is for several, and then its own
-    program has no place. (__cgroup_bpf_attach: cgrp->bpf.flags: kernel/bpf/cgroup.c)"""
-
-    def holds(k: View, e: Env) -> Value:
-        t = f.target(k, e)
-        return eq(k.find(OBJ, lambda x: eq(k.get(s.LISTED, x), t), "|".join(f.links)), NONE)
-
-    words = "looks whether links are attached"
-    return Step("expect no links", words, nothing, checks=(Check(errno, holds),))
-
-
-@step("expect no program", part="mixed")
-def _expect_no_program(f: Frame, errno: str) -> Step:
-    """The target has no program of its own, else the errno. (__cgroup_bpf_attach: cgroup.c)"""
-
-    def holds(k: View, e: Env) -> Value:
-        return eq(k.get(f.entry, f.target(k, e)), NONE)
-
-    words = "looks whether the hook has a program of its own"
-    return Step("expect no program", words, nothing, checks=(Check(errno, holds),))
 
 
 def _hook_of(f: Frame, reg: str) -> Guard:
@@ -112,34 +67,6 @@ def _lock(f: Frame, reg: str) -> Step:
     )  # fmt: skip
 
 
-@step("swap program of {link} <-> {reg}")
-def _swap(f: Frame, link: str, reg: str) -> Step:
-    """The link's program and the local change places in one store: an event runs the old one or
-    the new one. No count changes. (xchg of link->prog, replace_effective_prog)"""
-
-    def effect(k: View, e: Env) -> None:
-        o, new = k.get(f.reg(link), e["me"]), k.get(f.reg(reg), e["me"])
-        k.need(ne(new, NONE), f"swap finds a program in {reg}")
-        k.set(f.reg(reg), (e["me"],), k.get(s.LINK_PROG, o))
-        k.set(s.LINK_PROG, (o,), new)
-
-    words = f"swaps the link's program for {{{reg}}} in one store; the local holds the old one now"
-    text = f"swap program of {link} <-> {reg}"
-    return Step(text, words, effect, regs={reg: "full"}, kinds=("prog",))
-
-
-@step("expect program of {link} == {what}")
-def _expect_program(f: Frame, link: str, what: str, errno: str) -> Step:
-    """The link has this local's program, else the errno."""
-
-    def holds(k: View, e: Env) -> Value:
-        program = k.get(s.LINK_PROG, k.get(f.reg(link), e["me"]))
-        return eq(program, k.get(f.reg(what), e["me"]))
-
-    text = f"expect program of {link} == {what}"
-    return Step(text, "looks at the link's program", nothing, checks=(Check(errno, holds),))
-
-
 @step("may open {reg} as asked", part="links+access")
 def _may_open(f: Frame, reg: str) -> Step:
     """EINVAL: it is a link, and not for both is asked. (bpf_obj_get_user: kernel/bpf/inode.c)"""
@@ -160,7 +87,7 @@ def _unlist(f: Frame, reg: str) -> Step:
     target = _hook_of(f, reg)
 
     def effect(k: View, e: Env) -> None:
-        k.set(s.LISTED, (k.get(f.reg(reg), e["me"]),), NONE)
+        leave_list(f, k, k.get(f.reg(reg), e["me"]))
 
     return Step(
         f"unlist {reg}", "takes the link out of the hook's list, if it is in one", effect,
@@ -179,7 +106,7 @@ def _leave(f: Frame) -> Step:
         return k.get(s.LISTED, e["me"])
 
     def effect(k: View, e: Env) -> None:
-        k.set(s.LISTED, (e["me"],), NONE)
+        leave_list(f, k, e["me"])
 
     return Step(
         "leave hook", "the link leaves the hook's list: no new event runs its program", effect,
@@ -196,9 +123,9 @@ def _detach(f: Frame) -> Step:
 
     def effect(k: View, e: Env) -> None:
         k.when(eq(k.get(s.LISTED, e["link"]), e["me"]))
-        k.set(s.LISTED, (e["link"],), NONE)
+        leave_list(f, k, e["link"])
 
-    kinds = "|".join(f.links)
+    kinds = "|".join(kind for kind in f.on_own if kind in f.links)
 
     def done(k: View, e: Env) -> Value:
         return k.all(OBJ, lambda link: ne(k.get(s.LISTED, link), e["me"]), kinds)

@@ -1,0 +1,314 @@
+"""Attachments that are objects: a hook's list of them, its order, and their programs.
+
+A hook with room for several programs has a list. What stands in it is an object of its own, which
+holds its program from its birth until it is freed (`link_prog`, counted): a *link*, which open
+files and pins hold (links.py), or a *record*, which is held by standing in the list (`recorded`, a
+slot that only ever holds its own owner) and which nobody else knows: the `bpf_prog_list` of a
+cgroup, an entry of a `bpf_mprog`, a filter of a qdisc. In both cases `listed` is where it is
+attached: a pointer that nobody counts.
+
+The list is ordered. `runs_before` says of two attachments which one an event runs first; it says
+something of all that were ever listed, so that none of it has to be moved when one leaves.
+(kernel/bpf/mprog.c, kernel/bpf/cgroup.c: struct bpf_prog_list)
+"""
+
+from __future__ import annotations
+
+from .. import state as s
+from ..state import View
+from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
+from ..values import LIFE, NONE, OBJ, And, If, Not, Or, Value, eq, ne
+from .objects import born
+from .registry import nothing, step
+
+PLACES = ("last", "first", "before", "after")
+
+
+def enlist(
+    f: Frame, k: View, new: Value, target: Value, place: str = "last", other: Value = NONE
+) -> None:
+    """The attachment stands in the target's list from now on, last, or beside another one."""
+    k.set(s.LISTED, (new,), target)
+    if "order" not in f.parts:
+        return
+
+    def behind(x: Value) -> Value:  # what runs before it
+        if place in ("first", "last"):
+            return place == "last"
+        up_to = k.get(s.RUNS_BEFORE, x, other)
+        return Or(up_to, eq(x, other)) if place == "after" else And(up_to, ne(x, other))
+
+    def order(old: Value, a: Value, b: Value) -> Value:
+        first = And(ne(a, new), behind(a))
+        second = And(ne(b, new), Not(behind(b)))
+        return If(eq(b, new), first, If(eq(a, new), second, old))
+
+    k.each(s.RUNS_BEFORE, order)
+
+
+def leave_list(f: Frame, k: View, attachment: Value) -> None:
+    """No event runs it any more. Who held it is not asked: a link has its own holders."""
+    k.set(s.LISTED, (attachment,), NONE)
+
+
+# ---------------------------------------------------------------------------------------------
+# making one, and its program
+
+
+@step("create {reg} {kind} of {prog}")
+def _create(f: Frame, reg: str, kind: str, prog: str) -> Step:
+    """A new link or record with refcnt 1, which the local holds; it takes over the program's
+    reference. (bpf_link_init: kernel/bpf/syscall.c; kmalloc of a record)"""
+    if kind not in (*f.links, *f.records):
+        raise StepError(f"`{kind}` is no kind of link or record; the card's field names one")
+
+    def effect(k: View, e: Env) -> None:
+        o = k.lowest(OBJ, lambda x: eq(k.get(s.LIFE_OF, x), LIFE.unborn), kind)
+        p = k.get(f.reg(prog), e["me"])
+        k.need(ne(p, NONE), f"create {reg} finds a program in {prog}")
+        born(f, k, e, o, reg)
+        k.set(s.LINK_PROG, (o,), p)
+        k.set(f.reg(prog), (e["me"],), NONE)
+
+    words = f"creates {{{reg}}} with refcnt 1; it holds the program from now on"
+    text, regs = f"create {reg} {kind} of {prog}", {reg: "full", prog: "empty"}
+    return Step(text, words, effect, regs=regs, kinds=(kind,), makes=reg)
+
+
+@step("swap program of {link} <-> {reg}")
+def _swap(f: Frame, link: str, reg: str) -> Step:
+    """The attachment's program and the local change places in one store: an event runs the old one
+    or the new one. No count changes. (xchg of link->prog, replace_effective_prog)"""
+
+    def effect(k: View, e: Env) -> None:
+        o, new = k.get(f.reg(link), e["me"]), k.get(f.reg(reg), e["me"])
+        k.need(ne(new, NONE), f"swap finds a program in {reg}")
+        k.set(f.reg(reg), (e["me"],), k.get(s.LINK_PROG, o))
+        k.set(s.LINK_PROG, (o,), new)
+
+    words = f"swaps its program for {{{reg}}} in one store; the local holds the old one now"
+    text = f"swap program of {link} <-> {reg}"
+    return Step(text, words, effect, regs={reg: "full"}, kinds=("prog",))
+
+
+@step("expect program of {link} == {what}")
+def _expect_program(f: Frame, link: str, what: str, errno: str) -> Step:
+    """The link has this local's program, else the errno."""
+
+    def holds(k: View, e: Env) -> Value:
+        program = k.get(s.LINK_PROG, k.get(f.reg(link), e["me"]))
+        return eq(program, k.get(f.reg(what), e["me"]))
+
+    text = f"expect program of {link} == {what}"
+    return Step(text, "looks at the link's program", nothing, checks=(Check(errno, holds),))
+
+
+# ---------------------------------------------------------------------------------------------
+# the list
+
+
+def _some(f: Frame, kinds: tuple[str, ...], reg: str = "", but: str = "") -> Guard:
+    """The first attachment of these kinds to the call's target, with the program of a local (and
+    not of another); none if there is none."""
+
+    def found(k: View, e: Env) -> Value:
+        t = f.target(k, e)
+
+        def fits(x: Value) -> Value:
+            same = [eq(k.get(s.LISTED, x), t)]
+            same += [eq(k.get(s.LINK_PROG, x), k.get(f.reg(reg), e["me"]))] if reg else []
+            same += [ne(k.get(s.LINK_PROG, x), k.get(f.reg(but), e["me"]))] if but else []
+            return And(*same)
+
+        return k.find(OBJ, fits, "|".join(kinds))
+
+    return found
+
+
+def _none_of(
+    f: Frame,
+    text: str,
+    errno: str,
+    kinds: tuple[str, ...],
+    words: str,
+    reg: str = "",
+    but: str = "",
+) -> Step:
+    found = _some(f, kinds, reg, but)
+    check = Check(errno, lambda k, e: eq(found(k, e), NONE) if kinds else True)
+    return Step(text, words, nothing, checks=(check,))
+
+
+def _of(f: Frame, kinds: tuple[str, ...] | list[str] | object) -> tuple[str, ...]:
+    """Those kinds of attachment that the card's hook can have."""
+    return tuple(kind for kind in f.beside if kind in kinds)  # type: ignore[operator]
+
+
+@step("expect no links", part="mixed")
+def _expect_no_links(f: Frame, errno: str) -> Step:
+    """No link is attached to the hook, else the errno.
+    (__cgroup_bpf_attach: cgrp->bpf.flags: kernel/bpf/cgroup.c; dev_xdp_attach: net/core/dev.c)"""
+    return _none_of(
+        f, "expect no links", errno, _of(f, f.links), "looks whether links are attached"
+    )
+
+
+@step("expect nothing listed", part="mixed")
+def _expect_nothing_listed(f: Frame, errno: str) -> Step:
+    """Nothing stands in the hook's list, else the errno: it is for several, and then a program in
+    a place of its own has no place. (__cgroup_bpf_attach: cgrp->bpf.flags: kernel/bpf/cgroup.c)"""
+    words = "looks whether the hook has a list of programs"
+    return _none_of(f, "expect nothing listed", errno, tuple(f.beside), words)
+
+
+@step("expect no program", part="mixed")
+def _expect_no_program(f: Frame, errno: str) -> Step:
+    """The target has no program of its own, else the errno. (__cgroup_bpf_attach: cgroup.c)"""
+
+    def holds(k: View, e: Env) -> Value:
+        return eq(k.get(f.entry, f.target(k, e)), NONE)
+
+    words = "looks whether the hook has a program of its own"
+    return Step("expect no program", words, nothing, checks=(Check(errno, holds),))
+
+
+@step("expect no record of {reg}")
+def _expect_no_record(f: Frame, reg: str, errno: str) -> Step:
+    """The hook's list has no record of this local's program, else the errno.
+    (find_attach_entry: kernel/bpf/cgroup.c)"""
+    words = "looks whether the program is attached already"
+    return _none_of(f, f"expect no record of {reg}", errno, _of(f, f.records), words, reg)
+
+
+@step("expect no other record of {reg} than {exp}")
+def _expect_no_other_record(f: Frame, reg: str, exp: str, errno: str) -> Step:
+    """The same, but for the record that is to be replaced.
+    (find_attach_entry: kernel/bpf/cgroup.c)"""
+    text = f"expect no other record of {reg} than {exp}"
+    words = "looks whether the program is attached already"
+    return _none_of(f, text, errno, _of(f, f.records), words, reg, exp)
+
+
+@step("expect no attachment of {reg}")
+def _expect_no_attachment(f: Frame, reg: str, errno: str) -> Step:
+    """Nothing in the hook's list, record or link, is of this local's program, else the errno.
+    (bpf_mprog_exists: include/linux/bpf_mprog.h)"""
+    words = "looks whether the program is attached already"
+    return _none_of(f, f"expect no attachment of {reg}", errno, tuple(f.beside), words, reg)
+
+
+def _only(f: Frame, errno: str, found: Guard) -> Check:
+    return Check(errno, lambda k, e: ne(found(k, e), NONE))
+
+
+@step("expect attachment of {exp}")
+def _expect_attachment(f: Frame, exp: str, errno: str) -> Step:
+    """The hook's list has a record or a link of this local's program, else the errno.
+    (bpf_mprog_pos_exact: kernel/bpf/mprog.c)"""
+    found = _some(f, tuple(f.beside), exp)
+    words = "looks for the program in the hook's list"
+    return Step(f"expect attachment of {exp}", words, nothing, checks=(_only(f, errno, found),))
+
+
+@step("copy {reg} of {exp} from target")
+def _copy(f: Frame, reg: str, exp: str) -> Step:
+    """An uncounted pointer to the record of this local's program in the hook's list: it is there as
+    long as the lock is held. ENOENT: there is none. (find_attach_entry: kernel/bpf/cgroup.c)"""
+    kinds = _of(f, f.records)
+    found = _some(f, kinds, exp)
+
+    def effect(k: View, e: Env) -> None:
+        k.set(f.reg(reg), (e["me"],), found(k, e))
+
+    words, regs = f"finds the record of {{{exp}}} in the hook's list", {reg: "full"}
+    text, checks = f"copy {reg} of {exp} from target", (_only(f, "ENOENT", found),)
+    return Step(text, words, effect, (), None, checks, regs, kinds)
+
+
+# ---------------------------------------------------------------------------------------------
+# records come and go
+
+
+def _add(f: Frame, text: str, reg: str, place: str, other: Guard) -> Step:
+    def effect(k: View, e: Env) -> None:
+        rec = k.get(f.reg(reg), e["me"])
+        k.need(ne(rec, NONE), f"add finds a record in {reg}")
+        enlist(f, k, rec, f.target(k, e), place, other(k, e))
+        k.set(s.RECORDED, (rec,), rec)
+        k.set(f.reg(reg), (e["me"],), NONE)
+
+    words = "puts the record into the hook's list, which holds it: events run its program now"
+    return Step(text, words, effect, regs={reg: "empty"})
+
+
+@step("add {reg} to target")
+def _add_last(f: Frame, reg: str) -> Step:
+    """The record is the last in the hook's list, which takes over the local's reference: events run
+    its program from now on. (hlist_add_behind: kernel/bpf/cgroup.c; bpf_mprog_insert)"""
+    return _add(f, f"add {reg} to target", reg, "last", lambda k, e: NONE)
+
+
+@step("add {reg} to target before {other}")
+def _add_before(f: Frame, reg: str, other: str) -> Step:
+    """The same, just before the attachment that has the other local's program.
+    (BPF_F_BEFORE: kernel/bpf/mprog.c, kernel/bpf/cgroup.c:insert_pl_to_hlist)"""
+    beside = _some(f, tuple(f.beside), other)
+    return _add(f, f"add {reg} to target before {other}", reg, "before", beside)
+
+
+@step("add {reg} to target after {other}")
+def _add_after(f: Frame, reg: str, other: str) -> Step:
+    """The same, just after the attachment that has the other local's program. (BPF_F_AFTER)"""
+    beside = _some(f, tuple(f.beside), other)
+    return _add(f, f"add {reg} to target after {other}", reg, "after", beside)
+
+
+@step("take {reg} of {exp} from target")
+def _take(f: Frame, reg: str, exp: str) -> Step:
+    """The record of this local's program leaves the hook's list; the local holds it.
+    ENOENT: there is none. A hook that has a program in its own entry gives that one in any case.
+    (find_detach_entry, __cgroup_bpf_detach: kernel/bpf/cgroup.c; bpf_mprog_delete)"""
+    of_list, shared = _some(f, _of(f, f.records), exp), "mixed" in f.parts
+
+    def entry(k: View, e: Env) -> Value:
+        return k.get(f.entry, f.target(k, e)) if shared else NONE
+
+    def found(k: View, e: Env) -> Value:
+        return If(ne(entry(k, e), NONE), entry(k, e), of_list(k, e), OBJ)
+
+    def effect(k: View, e: Env) -> None:
+        rec, own = of_list(k, e), entry(k, e)
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take {reg} finds the local empty")
+        listed = If(ne(own, NONE), NONE, rec, OBJ)
+        leave_list(f, k, listed)
+        k.set(s.RECORDED, (listed,), NONE)
+        k.set(f.reg(reg), (e["me"],), If(ne(own, NONE), own, rec, OBJ))
+        if shared:
+            k.set(f.entry, (f.target(k, e),), NONE)
+
+    words = f"takes the record of {{{exp}}} out of the hook's list; no new event runs it"
+    text, regs = f"take {reg} of {exp} from target", {reg: "full"}
+    checks, kinds = (_only(f, "ENOENT", found),), _of(f, f.records)
+    return Step(text, words, effect, (), None, checks, regs, (*kinds, "prog") if shared else kinds)
+
+
+@step("drop records")
+def _drop_records(f: Frame) -> Step:
+    """The dying target lets one record after the other go, which are theirs alone.
+    (cgroup_bpf_release: kernel/bpf/cgroup.c; tcx_uninstall: kernel/bpf/tcx.c)"""
+    kinds = tuple(kind for kind in f.on_own if kind in f.records)
+    if f.own not in f.targets or not kinds:
+        raise StepError("`drop records` is a step of on_target_death, of a card with records")
+
+    def effect(k: View, e: Env) -> None:
+        rec = e["record"]
+        k.when(eq(k.get(s.LISTED, rec), e["me"]))
+        leave_list(f, k, rec)
+        f.put(k, s.RECORDED, (rec,), "record")
+
+    def done(k: View, e: Env) -> Value:
+        return k.all(OBJ, lambda x: ne(k.get(s.LISTED, x), e["me"]), "|".join(kinds))
+
+    words = "a record that stood in its list goes"
+    params = (Param("record", OBJ, "|".join(kinds)),)
+    return Step("drop records", words, effect, params, loop=True, done=done)
