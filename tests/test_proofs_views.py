@@ -48,8 +48,8 @@ def samples(card: str) -> tuple[System, Scope, dict[str, list[Sample]]]:
     """For every rule of a card's system some states to run it on; where it fires, if possible.
 
     A second card is beside it, so that there are two types of programs and of hooks; beside links
-    and records also one of the same hook. Linux's core is sampled with the first good card only; all of Linux,
-    in micro-steps, as "linux".
+    and records also one of the same hook. Linux's core is sampled with the first good card only;
+    all of Linux, in micro-steps, as "linux".
     """
     first = "cgroup_legacy" if card == LINUX else card
     other = "cgroup_legacy" if first == "perf_event" else "perf_event"

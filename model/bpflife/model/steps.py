@@ -115,6 +115,7 @@ class Frame:
     hook: str = ""  # of a card's operations: the kind of its target
     events: Sequence[str] = ()  # the kinds of perf event that there are
     program_type: int = -1
+    mode_at: Family = s.MODE_AT
     mode: int = -1  # in which the card attaches, of those that there are
 
     def reg(self, name: str) -> Family:

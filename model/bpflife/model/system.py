@@ -168,8 +168,8 @@ class System:
         self.families: list[Family] = [*fixed, s.GP_OBJ, *(hooked if hooks else [s.RUNNING])]
         self.families += [self.dir] if by_dir else []
         self.families += [f for f in s.MORE if f.part in self.parts]
-        if "modes" in self.parts:
-            self.families.append(replace(s.MODE_AT, range=self.modes, owners=entries))
+        self.mode_at = replace(s.MODE_AT, range=self.modes, owners=entries)
+        self.families += [self.mode_at] if "modes" in self.parts else []
         if self.attachments:
             self.families += self._lists()
 
@@ -267,6 +267,7 @@ class System:
             registers=self._registers(steps, "reg" if task else "dying", sort),
             own=own,
             program_type=self.type_of(card) if card else -1,
+            mode_at=self.mode_at,
             mode=self.modes.names.index(card.mode or "none") if card else -1,
             links=tuple(self.links),
             records=tuple(self.records),

@@ -90,7 +90,7 @@ def _expect_mode(f: Frame, errno: str) -> Step:
 
     def holds(k: View, e: Env) -> Value:
         t = f.target(k, e)
-        return Or(eq(k.get(f.entry, t), NONE), eq(k.get(s.MODE_AT, t), f.mode))
+        return Or(eq(k.get(f.entry, t), NONE), eq(k.get(f.mode_at, t), f.mode))
 
     words = "looks in which mode the hook is"
     return Step("expect own mode", words, nothing, checks=(Check(errno, holds),))
@@ -101,7 +101,7 @@ def _set_mode(f: Frame) -> Step:
     """The hook is in the mode of this card as long as anything is attached."""
 
     def effect(k: View, e: Env) -> None:
-        k.set(s.MODE_AT, (f.target(k, e),), f.mode)
+        k.set(f.mode_at, (f.target(k, e),), f.mode)
 
     return Step("set mode", "notes in which mode the hook is", effect)
 
