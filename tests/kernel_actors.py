@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 import pytest
 
 from bpflife.proofs.kernel.actors import Actor, Reply
-from bpflife.proofs.kernel.available import why_not
+from bpflife.proofs.kernel.available import lacking, why_not
 from bpflife.proofs.kernel.poll import wait_until
 from bpflife.proofs.kernel.world import World
+
+Arguments: TypeAlias = dict[str, Any]  # of a command
 
 
 @pytest.fixture(scope="module", name="shared")
@@ -29,6 +31,12 @@ def fresh_world(shared: World) -> World:
     return shared
 
 
+def needs(*commands: str) -> None:
+    """Skip a test, or the rest of it, where the machine lacks something for a command."""
+    for lack in filter(None, map(lacking, commands)):
+        pytest.skip(lack)
+
+
 def ok(actor: Actor, command: str, **arguments: Any) -> Reply:
     """Run a command that must succeed."""
     reply = actor.call(command, **arguments)
@@ -43,9 +51,31 @@ def made(actor: Actor, command: str, **arguments: Any) -> int:
     return id
 
 
-def errnos(actor: Actor, command: str, *alternatives: dict[str, Any]) -> list[str | None]:
+def loaded(actor: Actor, type: str, **arguments: Any) -> tuple[int, int]:
+    """Load a program: its descriptor and id."""
+    reply = ok(actor, "prog_load", type=type, **arguments)
+    assert reply.value is not None and reply.id is not None
+    return reply.value, reply.id
+
+
+def linked(actor: Actor, command: str, **arguments: Any) -> tuple[int, int]:
+    """Make a link: its descriptor and id."""
+    reply = ok(actor, command, **arguments)
+    assert reply.value is not None and reply.id is not None
+    return reply.value, reply.id
+
+
+def errnos(actor: Actor, command: str, *alternatives: Arguments) -> list[str | None]:
     """The errnos of a command with one set of arguments after the other."""
     return [actor.call(command, **arguments).errno for arguments in alternatives]
+
+
+def answers(
+    actor: Actor, command: str, usual: Arguments, *expected: tuple[Arguments, str | None]
+) -> None:
+    """Run a command with its usual and with further arguments: each has the errno beside it."""
+    got = [(more, actor.call(command, **{**usual, **more}).errno) for more, _ in expected]
+    assert got == [*expected]
 
 
 def settles(world: World, **expected: Any) -> None:

@@ -17,6 +17,10 @@ _MAKES: Final = {
     "prog_load": "prog",
     "btf_load": "btf",
     "link_create": "link",
+    "tcx_link": "link",
+    "xdp_link": "link",
+    "netns_link": "link",
+    "netfilter_link": "link",
     "raw_tracepoint_open": "link",
 }
 _PATIENCE = 30.0  # seconds until a command counts as hung
@@ -32,7 +36,8 @@ class Reply:
     """A command's outcome: the kernel's errno by name (None: success), a descriptor, an id.
 
     `value` is a descriptor but for `mmap`, `more` are further ones, `named` numbers with
-    names. `log` is the verifier's text when it refused a program.
+    names, `attached` the ids of a program and of its link (0: none) with what else is known of
+    each place where something is attached. `log` is the verifier's text when it refused a program.
     """
 
     errno: str | None
@@ -41,6 +46,7 @@ class Reply:
     log: str = ""
     more: tuple[int, ...] = ()
     named: Mapping[str, int] = field(default_factory=dict)
+    attached: tuple[tuple[int, ...], ...] = ()
 
 
 class Owner(Protocol):
@@ -140,6 +146,7 @@ class Actor:
         if "fault" in answer:
             raise ValueError(f"{self._command}: {answer['fault']}")
         several = {"more": tuple(answer["more"]), "named": dict(answer["named"])}
+        several["attached"] = tuple(tuple(place) for place in answer["attached"])
         reply = Reply(**answer | several)
         if reply.id is not None and self._command in _MAKES:
             self._owner.made[_MAKES[self._command]].add(reply.id)

@@ -6,10 +6,13 @@ import errno
 import functools
 import os
 from collections.abc import Callable
+from typing import Any, Final, TypeAlias
 
 from bpflife.proofs.kernel import bpf, btf, cgroups, libc
 from bpflife.proofs.kernel.refs import Refs
 from bpflife.proofs.kernel.world import RefusedError, World
+
+_Call: TypeAlias = tuple[str, dict[str, Any]]  # a command of an actor, and its arguments
 
 _NEEDS_ROOT = "needs root or CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN, CAP_SYS_ADMIN"
 
@@ -47,19 +50,74 @@ def no_file(path: str, option: str) -> Callable[[], str]:
     return lambda: "" if os.path.exists(path) else f"{path} is not there ({option})"
 
 
-@functools.cache
-def _no_veth() -> str:
-    """Tried for real, in an own network namespace."""
-    with World() as world:
-        reply = world.actor("try").call("make_veth", target="left", peer="right")
-    return f"veth devices are refused: {reply.errno} (CONFIG_VETH)" if reply.errno else ""
+def tried(what: str, option: str, *calls: _Call) -> Callable[[], str]:
+    """A check that tries some commands for real, in an own world, the first time it is asked.
+
+    The first descriptor that they make is 3; the target "" is a cgroup.
+    """
+
+    @functools.cache
+    def check() -> str:
+        with World() as world:
+            actor, cgroup = world.actor("try"), world.cgroup_make("try")
+            for command, arguments in calls:
+                own = {"target": cgroup} if arguments.get("target") == "" else {}
+                if refused := actor.call(command, **{**arguments, **own}).errno:
+                    return f"{what} are refused: {refused} ({option})"
+        return ""
+
+    return check
 
 
+_VETH: Final = ("make_veth", {"target": "left", "peer": "right"})
+_UP: Final = ("switch_device", {"target": "left", "on": True})
+_ROUTE: Final = ("route_add", {"target": "left", "to": "10.0.0.1", "lwt_xmit": 3})
+_CGROUP: Final = {"target": "", "fd": 3, "attach_type": "cgroup_inet_egress", "before": 0}
+
+
+def _load(type: str, attach_type: str | int = 0) -> _Call:
+    return "prog_load", {"type": type, "attach_type": attach_type}
+
+
+def _on_device(command: str) -> _Call:
+    return command, {"target": "left", "fd": 3}
+
+
+_TCX: Final = tried(
+    "programs at tcx", "Linux 6.6", _load("sched_cls"), _VETH, _on_device("tcx_link")
+)
 NEEDS: dict[str, Callable[[], str]] = {
     "open_tap": no_file(libc.TAP_DRIVER, "CONFIG_TUN"),
-    "make_veth": _no_veth,
+    "make_veth": tried("veth devices", "CONFIG_VETH", _VETH),
     "uprobe_open": no_file(libc.UPROBES, "CONFIG_UPROBES"),
-}
+    "tcx_attach": _TCX,
+    "tcx_link": _TCX,
+    "xdp_link": tried(
+        "XDP links", "Linux 5.9", _load("xdp"), _VETH, _on_device("xdp_link")
+    ),
+    "make_clsact": tried(
+        "clsact disciplines", "CONFIG_NET_SCH_INGRESS", _VETH, ("make_clsact", {"target": "left"})
+    ),
+    "filter_add": tried(
+        "programs as filters", "CONFIG_NET_CLS_BPF", _load("sched_cls"), _VETH,
+        ("make_clsact", {"target": "left"}), _on_device("filter_add"),
+    ),
+    "route_add": tried(
+        "programs of routes", "CONFIG_LWTUNNEL_BPF", _load("lwt_xmit"), _VETH, _UP, _ROUTE
+    ),
+    "netns_link": tried(
+        "links to network namespaces", "Linux 5.9", _load("sk_lookup", "sk_lookup"),
+        ("netns_link", {"fd": 3}),
+    ),
+    "netfilter_link": tried(
+        "links to netfilter", "CONFIG_NETFILTER_BPF_LINK", _load("netfilter", "netfilter"),
+        ("netfilter_link", {"fd": 3}),
+    ),
+    "cgroup_order": tried(  # no command: what prog_attach and link_create take for it
+        "programs of cgroups in an order", "Linux 6.17", _load("cgroup_skb"),
+        ("link_create", _CGROUP),
+    ),
+}  # fmt: skip
 
 
 def _map() -> None:

@@ -11,7 +11,7 @@ import errno
 import os
 import struct
 from collections.abc import Iterable, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from bpflife.proofs.kernel.uapi import (
     ATTACH_FLAGS,
@@ -53,11 +53,15 @@ class LoadError(OSError):
 
 
 class Query(NamedTuple):
-    """What is attached at a hook: program ids in running order, flags, revision (0: unknown)."""
+    """What is attached at a hook: program ids in running order, flags, revision (0: unknown).
+
+    `link_ids` are those of their links, 0 for a program without one or where hooks don't say it.
+    """
 
     prog_ids: tuple[int, ...]
     flags: int
     revision: int
+    link_ids: tuple[int, ...] = ()
 
 
 def errno_name(number: int) -> str:
@@ -211,33 +215,43 @@ def prog_attach(
     flags: int = 0,
     *,
     replace_fd: int = 0,
+    relative: int = 0,
     revision: int = 0,
 ) -> None:
     """Attach a program to the object behind `target_fd`, such as a cgroup's directory.
 
-    `replace_fd` counts with the flag "replace"; `revision` is the expected one, 0 for any.
+    A network device is named by its index instead. `replace_fd` counts with the flag "replace",
+    `relative` with "before" and "after"; `revision` is the expected one, 0 for any.
     """
     kind = number_of(ATTACH_TYPES, attach_type)
-    attr = struct.pack("=iiIIiIQ", target_fd, prog_fd, kind, flags, replace_fd, 0, revision)
+    attr = struct.pack("=iiIIiiQ", target_fd, prog_fd, kind, flags, replace_fd, relative, revision)
     call(_PROG_ATTACH, attr, "BPF_PROG_ATTACH")
 
 
-def prog_detach(target_fd: int, prog_fd: int, attach_type: str | int, *, revision: int = 0) -> None:
+def prog_detach(
+    target_fd: int,
+    prog_fd: int,
+    attach_type: str | int,
+    flags: int = 0,
+    *,
+    relative: int = 0,
+    revision: int = 0,
+) -> None:
     """Detach a program. `prog_fd` 0 names none: legacy single attachments ignore it anyway."""
     kind = number_of(ATTACH_TYPES, attach_type)
-    attr = struct.pack("=iiIIiIQ", target_fd, prog_fd, kind, 0, 0, 0, revision)
+    attr = struct.pack("=iiIIiiQ", target_fd, prog_fd, kind, flags, 0, relative, revision)
     call(_PROG_DETACH, attr, "BPF_PROG_DETACH")
 
 
 def prog_query(target_fd: int, attach_type: str | int, query_flags: int = 0) -> Query:
     """What is attached at the object behind `target_fd`, by itself (flag 1: and inherited)."""
-    ids = (ctypes.c_uint32 * _QUERY_SIZE)()
+    progs, links = (ctypes.c_uint32 * _QUERY_SIZE)(), (ctypes.c_uint32 * _QUERY_SIZE)()
     kind = number_of(ATTACH_TYPES, attach_type)
     attr = struct.pack("=iIII", target_fd, kind, query_flags, 0)
-    attr += struct.pack("=QII32x", ctypes.addressof(ids), _QUERY_SIZE, 0)
+    attr += struct.pack("=QII8xQ16x", _at(progs), _QUERY_SIZE, 0, _at(links))
     after = call(_PROG_QUERY, attr, "BPF_PROG_QUERY")[1]
     flags, count, revision = struct.unpack_from("=12xI8xI28xQ", after)
-    return Query(tuple(ids[:count]), flags, revision)
+    return Query(tuple(progs[:count]), flags, revision, tuple(links[:count]))
 
 
 def link_create(
@@ -315,7 +329,7 @@ def _name(name: str) -> bytes:
     return encoded
 
 
-def _at(buffer: ctypes.Array[ctypes.c_char]) -> int:
+def _at(buffer: ctypes.Array[Any]) -> int:
     return ctypes.addressof(buffer)
 
 

@@ -3,7 +3,7 @@
 The commands are in commands_*.py, by topic. `serve` answers every request, a JSON object
 {"do": name, ...arguments}, with one of
   {"errno": name or null, "value": number or null, "id": object id or null, "log": text,
-   "more": [number ...], "named": [[name, number] ...]}
+   "more": [number ...], "named": [[name, number] ...], "attached": [[number ...] ...]}
   {"fault": text}      the request itself was wrong: nothing was done
 A command runs as in a fresh process: its descriptors are the lowest free ones, and the kernel
 answers for those that are closed. What the commands open for themselves lies above `CONTROL`.
@@ -24,7 +24,9 @@ from typing import Any, Final
 from bpflife.proofs.kernel import (
     bpf,
     commands_attach,
+    commands_devices,
     commands_files,
+    commands_netns,
     commands_networks,
     commands_objects,
     commands_pins,
@@ -45,6 +47,8 @@ COMMANDS: Final[dict[str, Callable[..., Result]]] = {
         *commands_pins.COMMANDS,
         *commands_attach.COMMANDS,
         *commands_networks.COMMANDS,
+        *commands_devices.COMMANDS,
+        *commands_netns.COMMANDS,
         *commands_processes.COMMANDS,
     )
 }
@@ -79,9 +83,10 @@ def _answer(request: dict[str, Any]) -> tuple[dict[str, object], int | None]:
 
 
 def _packet(result: Result, errno: str | None = None, log: str = "") -> dict[str, object]:
-    value, id, more, _, named = result
+    value, id, more, _, named, attached = result
     return {
-        "errno": errno, "value": value, "id": id, "log": log, "more": more, "named": named
+        "errno": errno, "value": value, "id": id, "log": log, "more": more, "named": named,
+        "attached": attached,
     }  # fmt: skip
 
 

@@ -5,30 +5,30 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from bpflife.proofs.kernel import bpf, libc
+from bpflife.proofs.kernel.order import order
 from bpflife.proofs.kernel.results import CONTROL, Result, opened
 
 QUIET_TRACEPOINT: Final = "bpf_test_finish"  # fires only in BPF_PROG_TEST_RUN (net/bpf/test_run.c)
 
 
-def prog_attach(
-    target: str,
-    fd: int,
-    attach_type: str,
-    flags: int = 0,
-    replace_fd: int = 0,
-    revision: int = 0,
-) -> Result:
-    """Attach a program to the cgroup at the path `target`."""
+def prog_attach(target: str, fd: int, attach_type: str, **options: Any) -> Result:
+    """Attach a program to the cgroup at the path `target`; `options` as in order.py.
+
+    (kernel/bpf/cgroup.c:cgroup_bpf_prog_attach)
+    """
     with _directory(target) as cgroup:
-        bpf.prog_attach(cgroup, fd, attach_type, flags, replace_fd=replace_fd, revision=revision)
+        bpf.prog_attach(cgroup, fd, attach_type, **order(**options)._asdict())
     return Result()
 
 
 def prog_detach(target: str, attach_type: str, fd: int | None = None, revision: int = 0) -> Result:
-    """Detach a program, or whatever single one is attached, from the cgroup at `target`."""
+    """Detach a program, or whatever single one is attached, from the cgroup at `target`.
+
+    (kernel/bpf/cgroup.c:cgroup_bpf_prog_detach)
+    """
     with _directory(target) as cgroup:
         bpf.prog_detach(cgroup, fd or 0, attach_type, revision=revision)
     return Result()
@@ -52,10 +52,25 @@ def perf_set_bpf(event: int, prog: int) -> Result:
     return Result()
 
 
-def link_create(target: str, fd: int, attach_type: str, flags: int = 0) -> Result:
-    """Attach a program by a link to the cgroup at `target`: the link's descriptor and id."""
+def link_create(target: str, fd: int, attach_type: str, **options: Any) -> Result:
+    """Attach a program by a link to the cgroup at `target`: the link's descriptor and id.
+
+    `options` as in order.py. (kernel/bpf/cgroup.c:cgroup_bpf_link_attach)
+    """
+    place = order(**options)
     with _directory(target) as cgroup:
-        return opened(bpf.link_create(fd, cgroup, attach_type, flags))
+        return opened(bpf.link_create(fd, cgroup, attach_type, place.flags, place.of_link()))
+
+
+def cgroup_attached(target: str, attach_type: str) -> Result:
+    """The programs attached to the cgroup at `target`; the "revision" and "flags" of its hook.
+
+    (kernel/bpf/cgroup.c:cgroup_bpf_prog_query)
+    """
+    with _directory(target) as cgroup:
+        found = bpf.prog_query(cgroup, attach_type)
+    named = (("revision", found.revision), ("flags", found.flags))
+    return Result(attached=tuple((id, 0) for id in found.prog_ids), named=named)
 
 
 def link_update(link: int, fd: int, old_fd: int | None = None) -> Result:
@@ -88,5 +103,5 @@ def _directory(path: str) -> Iterator[int]:
 
 COMMANDS: Final = (
     *(prog_attach, prog_detach, map_attach, map_detach, perf_set_bpf),
-    *(link_create, link_update, link_detach, raw_tracepoint_open),
+    *(link_create, cgroup_attached, link_update, link_detach, raw_tracepoint_open),
 )

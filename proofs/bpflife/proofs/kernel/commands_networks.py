@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import Final
 
 from bpflife.proofs.kernel import libc, netlink
@@ -76,7 +77,12 @@ def devices() -> Result:
     return Result(named=tuple(netlink.devices().items()))
 
 
+def device_indexes() -> Result:
+    """The devices of the own network namespace, with the numbers by which the kernel knows them."""
+    return Result(named=tuple((name, index) for index, name in socket.if_nameindex()))
+
+
 COMMANDS: Final = (
     *(unshare_net, open_net, enter_net),
-    *(make_veth, open_tap, make_tap, delete_device, xdp_set, devices),
+    *(make_veth, open_tap, make_tap, delete_device, xdp_set, devices, device_indexes),
 )

@@ -9,17 +9,48 @@ the object; the record grows on the stack below R10.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
+from typing import Final, NamedTuple, TypeAlias
+
 from bpflife.proofs.kernel.asm import R1, R2, R6, R7, R8, R9, R10, Code
 from bpflife.proofs.kernel.btf import Btf
 
-# id, second id (the program of a link), refcnt, usercnt (of a map) or the cgroup of a link, id and
-# refcnt of its BTF
+# id, second id (the program of a link), refcnt, usercnt (of a map) or what a link is attached to,
+# id and refcnt of its BTF
 OBJECT_RECORD = "=IIQQII"
 # process, descriptor, f_op, file refcount, object id or inode, depth of pid ns; and the refcnt of
 # BTF, or the id of a perf event's program
 FILE_RECORD = "=IIQQIIQ"
 
-LINK_TYPE_CGROUP = 3  # include/uapi/linux/bpf.h: enum bpf_link_type
+_Members: TypeAlias = tuple[str, ...]  # a struct and, one in the other, its members
+
+
+class _Target(NamedTuple):
+    """How to find what a link of a type is attached to: the last member of `way` is its number.
+
+    The other members of `way` are pointers, null where it isn't attached any more; or `unless` says
+    so. Numbers of devices are their namespaces' own: `within` leads to the namespace's.
+    """
+
+    way: tuple[_Members, ...]
+    within: tuple[_Members, ...] = ()
+    unless: _Members = ()
+    size: int = 4
+
+
+_NET: Final = (("net", "ns", "inum"),)
+_INDEX: Final = (("net_device", "ifindex"),)
+_NET_OF_DEVICE: Final = (("net_device", "nd_net", "net"), *_NET)
+_XDP, _TCX, _NF = ("bpf_xdp_link", "dev"), ("tcx_link", "dev"), ("bpf_nf_link", "net")
+_CGROUP: Final = (("bpf_cgroup_link", "cgroup"), ("cgroup", "kn"), ("kernfs_node", "id"))
+_TARGETS: Final = {  # by type of link (include/uapi/linux/bpf.h: enum bpf_link_type)
+    3: _Target(_CGROUP, size=8),
+    5: _Target((("bpf_netns_link", "net"), *_NET)),
+    6: _Target((_XDP, *_INDEX), (_XDP, *_NET_OF_DEVICE)),
+    10: _Target((_NF, *_NET), unless=("bpf_nf_link", "dead")),
+    11: _Target((_TCX, *_INDEX), (_TCX, *_NET_OF_DEVICE)),
+}
 
 _SIZE = 32  # bytes of an OBJECT_RECORD
 _FILE_SIZE = 40  # bytes of a FILE_RECORD
@@ -44,9 +75,10 @@ def progs(btf: Btf) -> bytes:
 
 
 def links(btf: Btf) -> bytes:
-    """Outputs every link: id, id of its program or 0, refcnt, id of its cgroup or 0, 0, 0.
+    """Outputs every link: id, id of its program or 0, refcnt, its target or 0, 0, 0.
 
-    A link to a cgroup has none any more once it is detached; the others have none anyway.
+    The target is the id of a cgroup or the inode of a network namespace; of a device its index,
+    with that inode in the upper half. It is 0 once the link is detached, and for other types.
     """
     code = _begin()
     code.load(R1, R7, btf.offset("bpf_link", "id"), 4).store(R10, -32, R1, 4)
@@ -55,13 +87,38 @@ def links(btf: Btf) -> bytes:
     code.load(R8, R7, btf.offset("bpf_link", "prog")).jump_if_zero(R8, "no program")
     code.load(R8, R8, btf.offset("bpf_prog", "aux"))
     code.load(R1, R8, btf.offset("bpf_prog_aux", "id"), 4).store(R10, -28, R1, 4)
-    code.label("no program").load(R1, R7, btf.offset("bpf_link", "type"), 4)
-    code.set(R2, LINK_TYPE_CGROUP).jump_if_differ(R1, R2, "write")
-    pointers = (("bpf_cgroup_link", "cgroup"), ("cgroup", "kn"), ("kernfs_node", "id"))
-    for struct, field in pointers:
-        code.plus(R7, btf.offset(struct, field)).probe_read(-16, 8, R7)
-        code.load(R7, R10, -16).jump_if_zero(R7, "write")
+    code.label("no program").load(R9, R7, btf.offset("bpf_link", "type"), 4)
+    for type, target in _TARGETS.items():
+        with contextlib.suppress(KeyError):  # a kernel without links of this type
+            _target(code, btf, type, target)
     return _end(code.label("write"), _SIZE)
+
+
+def _target(code: Code, btf: Btf, type: int, target: _Target) -> None:
+    """Add the target of the link at R7 if R9 is this type. KeyError before any code."""
+    way, within = _offsets(btf, target.way), _offsets(btf, target.within)
+    unless = _offsets(btf, (target.unless,) if target.unless else ())
+    code.set(R1, type).jump_if_differ(R9, R1, f"not {type}")
+    for offset in unless:
+        code.mov(R8, R7).plus(R8, offset).probe_read(-40, 4, R8)
+        code.load(R1, R10, -40, 4).set(R2, 0).jump_if_differ(R1, R2, "write")
+    _follow(code, way, -16, target.size)
+    if within:
+        _follow(code, within, -12, 4)
+    code.jump("write").label(f"not {type}")
+
+
+def _offsets(btf: Btf, way: Sequence[_Members]) -> list[int]:
+    return [btf.offset(struct, *members) for struct, *members in way]
+
+
+def _follow(code: Code, way: Sequence[int], place: int, size: int) -> None:
+    """Copy what pointers lead to, from the link at R7 on, to R10 + place."""
+    code.mov(R8, R7)
+    for offset in way[:-1]:
+        code.plus(R8, offset).probe_read(-40, 8, R8)
+        code.load(R8, R10, -40).jump_if_zero(R8, "write")
+    code.plus(R8, way[-1]).probe_read(place, size, R8)
 
 
 def all_files(btf: Btf) -> bytes:

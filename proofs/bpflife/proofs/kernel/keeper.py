@@ -48,7 +48,6 @@ class Keeper:
         self._cgroups = ""
         self._mounts = next(path for path in _MOUNT_POINTS if os.path.isdir(path))
         self._pins = os.path.join(self._mounts, _PINS)
-        self._devices = 1  # of a fresh network namespace
         self._lock = -1
 
     def setup(self, owner: int) -> None:
@@ -60,7 +59,6 @@ class Keeper:
             libc.private_mounts()
             what = "a private network namespace"
             libc.private_network()
-            self._devices = len(socket.if_nameindex())
             what = "mounting a bpffs"
             self._mount()
             what = "an own cgroup"
@@ -127,8 +125,7 @@ class Keeper:
 
     def _reset(self) -> dict[str, Any]:
         self._clear()
-        if len(socket.if_nameindex()) > self._devices:  # they end with their namespace
-            libc.private_network()
+        libc.private_network()  # devices, and all that is attached, end with the one of before
         if os.listdir(self._mounts) == [_PINS] and os.stat(self._pins).st_dev == self._device:
             _empty(self._pins)
         else:  # actors mounted or unmounted: the kernel takes a millisecond for a new beginning

@@ -22,6 +22,9 @@ XDP_FD, XDP_FLAGS, XDP_PROG_ID, XDP_EXPECTED_FD = 1, 3, 4, 8  # IFLA_XDP_*
 XDP_MODES: Final = {"": 0, "skb": 2, "drv": 4}  # XDP_FLAGS_*_MODE
 XDP_IF_NOEXIST, XDP_REPLACE = 1, 16  # XDP_FLAGS_*
 
+NO_DEVICE: Final = 0x7FFFFFFF  # an index
+UP: Final = 1  # IFF_UP
+
 _REQUEST, _ACK, _DUMP = 1, 4, 0x300
 _ERROR, _DONE = 2, 3
 _HEADER: Final = struct.Struct("=IHHII")  # struct nlmsghdr
@@ -115,6 +118,19 @@ def make_veth(name: str, peer: str) -> None:
 def delete_device(name: str) -> None:
     """Delete a device."""
     ask(DELLINK, link([(IFNAME, name)]))
+
+
+def index(name: str) -> int:
+    """The index of a device; one that no device has where there is none of this name."""
+    try:
+        return socket.if_nametoindex(name)
+    except OSError:
+        return NO_DEVICE
+
+
+def switch(name: str, on: bool) -> None:
+    """Switch a device on, so that routes may lead to it, or off, which deletes those."""
+    ask(SETLINK, _LINK.pack(0, 0, index(name), UP if on else 0, UP))
 
 
 def set_xdp(name: str, values: Sequence[tuple[int, Value]]) -> None:

@@ -36,11 +36,14 @@ class MapRefs(NamedTuple):
 
 
 class LinkRefs(NamedTuple):
-    """References of a link, the id of its program, and the cgroup it is attached to (0: none)."""
+    """References of a link, the id of its program, and what it is attached to (0: nothing).
+
+    That is a cgroup's id, the inode's number of a network namespace, or a device (`device`).
+    """
 
     refcnt: int
     prog_id: int
-    cgroup_id: int
+    target_id: int
 
 
 class FileRefs(NamedTuple):
@@ -142,8 +145,8 @@ class Refs:
             if id not in self._own["prog"]
         }
         links = {
-            id: LinkRefs(ref - 1, prog, cgroup)
-            for id, prog, ref, cgroup, _, _ in self._objects(self._links, btfs)
+            id: LinkRefs(ref - 1, prog, target)
+            for id, prog, ref, target, _, _ in self._objects(self._links, btfs)
             if id not in self._own["link"]
         }
         found = Snapshot(maps, progs, links, btfs=btfs)
@@ -274,6 +277,11 @@ class Refs:
         self._depth = records[learner][5]
         self._kinds = {records[fd][2]: kind for kind, fd in fds.items()}
         return {kind: records[fd][2] for kind, fd in fds.items()}
+
+
+def device(namespace: int, index: int) -> int:
+    """What a link to a device has as its target: its index, in the namespace of an inode."""
+    return namespace << 32 | index
 
 
 def _output(link: int) -> bytes:

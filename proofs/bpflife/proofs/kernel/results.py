@@ -14,7 +14,9 @@ class Result(NamedTuple):
 
     `value` is the descriptor that it made (of `mmap` a mapping's handle, of `fork` a pid), `more`
     further ones, `id` the object behind `value`. `sends` is a descriptor for the owner, which is
-    closed here. `named` are numbers with names, where it answers with several.
+    closed here. `named` are numbers with names, where it answers with several. `attached` is what
+    is attached somewhere, in running order: the ids of a program and of its link (0: none), and
+    what the place is known by, if it is.
     """
 
     value: int | None = None
@@ -22,6 +24,7 @@ class Result(NamedTuple):
     more: tuple[int, ...] = ()
     sends: int | None = None
     named: tuple[tuple[str, int], ...] = ()
+    attached: tuple[tuple[int, ...], ...] = ()
 
 
 class Unasked(BaseException):

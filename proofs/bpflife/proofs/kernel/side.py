@@ -308,7 +308,7 @@ class KernelSide:
     def _link(self, link: LinkRefs) -> tuple[int, str, str]:
         """Its count, its program, and the hook that it is attached to, which may be removed: it
         lets its links go some time later."""
-        hook = self._name("hook", link.cgroup_id) if link.cgroup_id else ""
+        hook = self._name("hook", link.target_id) if link.target_id else ""
         return link.refcnt, self._name("prog", link.prog_id), hook
 
     def _events(self, snapshot: Snapshot) -> dict[str, list[str]]:

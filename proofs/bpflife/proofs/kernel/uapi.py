@@ -73,6 +73,7 @@ ATTACH_TYPES: Final = {
     "trace_iter": 28,
     "xdp_devmap": 33,
     "xdp_cpumap": 35,
+    "sk_lookup": 36,
     "xdp": 37,
     "sk_skb_verdict": 38,
     "perf_event": 41,
@@ -84,7 +85,17 @@ MODES: Final = {"read_write": 0, "read_only": 1 << 3, "write_only": 1 << 4}  # o
 MAP_FLAGS: Final = {"no_prealloc": 1, "mmapable": 1 << 10, "preserve_elems": 1 << 11, **MODES}
 PROG_FLAGS: Final = {"sleepable": 1 << 4}
 PATH_FD: Final = 1 << 14  # BPF_F_PATH_FD: a path is relative to a directory's descriptor
-ATTACH_FLAGS: Final = {"allow_override": 1, "allow_multi": 2, "replace": 4}
+ATTACH_FLAGS: Final = {
+    "allow_override": 1,
+    "allow_multi": 2,
+    "replace": 4,
+    "before": 8,
+    "after": 16,
+    "preorder": 64,
+}
+RELATIVES: Final = {  # what "before" and "after" name another attachment by: BPF_F_ID, BPF_F_LINK
+    "prog": 0, "link": 1 << 13, "prog_id": 1 << 5, "link_id": 1 << 5 | 1 << 13
+}  # fmt: skip
 
 
 def number_of(names: dict[str, int], name: str | int) -> int:
