@@ -1,4 +1,4 @@
-"""What the command line can do: `bpflife app | list | run | check`.
+"""What the command line can do: `bpflife app | list | run | check | conform | traffic`.
 
 Exit codes: 0 fine, 1 a finding, 2 what was asked can't be done (one line on stderr says why).
 Nothing heavy is imported here: the help, the lists and a run answer at once.
@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
     _run_options(commands.add_parser("run", help="play scenarios, on the kernel too if asked"))
     _check_options(commands.add_parser("check", help="what holds for an attach API"))
     _conform_options(commands.add_parser("conform", help="the model against the running kernel"))
+    _traffic_options(commands.add_parser("traffic", help="events while a program is replaced"))
     return top
 
 
@@ -80,6 +81,14 @@ def _conform_options(conform: argparse.ArgumentParser) -> None:
     conform.add_argument(
         "--out", type=Path, default=Path(), metavar="DIR", help="where disagreements are written"
     )
+
+
+def _traffic_options(traffic: argparse.ArgumentParser) -> None:
+    traffic.add_argument(
+        "--events", type=_count, default=20_000, metavar="N",
+        help="at least, for each way of replacing; default: %(default)s",
+    )  # fmt: skip
+    traffic.add_argument("--json", action="store_true", help="what was measured as one document")
 
 
 def _count(text: str) -> int:
@@ -169,6 +178,10 @@ def command(options: argparse.Namespace) -> int:
         return FINE
     if options.command == "conform":
         return _conform(options)
+    if options.command == "traffic":
+        from .traffic import traffic
+
+        return traffic(options.events, as_json=options.json)
     from . import inputs
 
     names = options.scenarios if options.command == "run" else [options.card]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import select
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from bpflife.proofs.kernel.commands import MESSAGE
 _MAKES: Final = {
     "map_create": "map",
     "prog_load": "prog",
+    "load_counting": "prog",
+    "load_meeting": "prog",
     "btf_load": "btf",
     "link_create": "link",
     "tcx_link": "link",
@@ -96,6 +99,10 @@ class Actor:
             self._control.send(json.dumps({"do": command, **arguments}).encode())
         except OSError as broken:
             raise GoneError(f"actor {self.name} is gone") from broken
+
+    def ready(self) -> bool:
+        """Whether the outcome of the command that `start` began is there, or the actor is gone."""
+        return bool(select.select([self._control], [], [], 0)[0])
 
     def finish(self) -> Reply:
         """The outcome of the command that `start` began; raises as `call` does."""

@@ -11,13 +11,18 @@ from collections.abc import Sequence
 
 R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 = range(11)
 
+MAP_LOOKUP = 1  # helper: the address of an element, 0 if there is none
+KTIME = 5  # helper: the time, in nanoseconds
+PROCESSOR_ID = 8  # helper: the number of the CPU
 TAIL_CALL = 12  # helper: jump into a program of a prog_array; returns if there is none
 SEQ_WRITE = 127  # helper: write to the seq_file of an iterator
 PROBE_READ_KERNEL = 113  # helper: copy from a kernel address, 0 bytes if it faults
 
 _LOAD = {4: 0x61, 8: 0x79}
 _STORE = {4: 0x63, 8: 0x7B}
-_PSEUDO_MAP_FD, _PSEUDO_MAP_IDX = 1, 5
+_PSEUDO_MAP_FD, _PSEUDO_MAP_VALUE, _PSEUDO_MAP_IDX = 1, 2, 5
+_ALU = {"and": 0x5F, "or": 0x4F, "shift_left": 0x6F, "shift_right": 0x7F, "xor": 0xAF}
+_ATOMIC = {"add": 0x00, "or": 0x40, "and": 0x50}
 
 
 def _pack(op: int, dst: int = 0, src: int = 0, off: int = 0, imm: int = 0) -> bytes:
@@ -51,9 +56,17 @@ class Code:
         self.add(0x18, dst, _PSEUDO_MAP_FD if map_fd else 0, imm=low)
         return self.add(0, imm=0 if map_fd else high)
 
+    def set_to_value(self, dst: int, map_fd: int) -> Code:
+        """dst = the address of the value of an array of one element."""
+        return self.add(0x18, dst, _PSEUDO_MAP_VALUE, imm=map_fd).add(0)
+
     def plus(self, dst: int, imm: int) -> Code:
         """dst += imm."""
         return self.add(0x07, dst, imm=imm)
+
+    def alu(self, what: str, dst: int, src: int) -> Code:
+        """dst = dst `what` src: "and", "or", "xor", "shift_left", "shift_right"."""
+        return self.add(_ALU[what], dst, src)
 
     def load(self, dst: int, src: int, offset: int, size: int = 8) -> Code:
         """dst = the `size` bytes at src + offset."""
@@ -62,6 +75,10 @@ class Code:
     def store(self, dst: int, offset: int, src: int, size: int = 8) -> Code:
         """The `size` bytes at dst + offset = src."""
         return self.add(_STORE[size], dst, src, offset)
+
+    def atomic(self, what: str, dst: int, offset: int, src: int) -> Code:
+        """The 8 bytes at dst + offset `what`= src, "add", "or" or "and", at one go on all CPUs."""
+        return self.add(0xDB, dst, src, offset, _ATOMIC[what])
 
     def call(self, helper: int) -> Code:
         """r0 = helper(r1 ... r5); r1 ... r5 are lost."""
@@ -78,6 +95,10 @@ class Code:
     def jump_if_zero(self, reg: int, label: str) -> Code:
         """Go to `label` if reg == 0."""
         return self._jump(label, 0x15, reg)
+
+    def jump_unless(self, reg: int, imm: int, label: str) -> Code:
+        """Go to `label` if reg != imm."""
+        return self._jump(label, 0x55, reg, imm=imm)
 
     def jump_if_less(self, reg: int, imm: int, label: str) -> Code:
         """Go to `label` if reg < imm, unsigned."""

@@ -157,18 +157,23 @@ def prog_load(
     btf: FuncInfo | None = None,
     fd_array: Sequence[int] = (),
     fd_array_count: int = 0,
+    log: bool = True,
 ) -> int:
     """Descriptor of a new GPL program; LoadError with the verifier's log if it is refused.
+
+    A verifier that has more to say than fits in the log refuses the program (ENOSPC), as it may
+    where loops are long: without `log` it says nothing.
 
     Instructions may name maps by their place in `fd_array`; the program also holds the first
     `fd_array_count` of them that no instruction names (verifier.c:process_fd_array).
     """
     code, gpl = ctypes.create_string_buffer(insns, len(insns)), ctypes.create_string_buffer(b"GPL")
-    log = ctypes.create_string_buffer(_LOG_SIZE)
+    text = ctypes.create_string_buffer(_LOG_SIZE)
     info = ctypes.create_string_buffer(struct.pack("=II", 0, btf.function if btf else 0), 8)
     array = (ctypes.c_int32 * len(fd_array))(*fd_array)
     attr = struct.pack("=IIQQ", number_of(PROG_TYPES, type), len(insns) // 8, _at(code), _at(gpl))
-    attr += struct.pack("=IIQII", 1, _LOG_SIZE, _at(log), 0, _bits(PROG_FLAGS, flags))
+    attr += struct.pack("=IIQ", 1, _LOG_SIZE, _at(text)) if log else bytes(16)
+    attr += struct.pack("=II", 0, _bits(PROG_FLAGS, flags))
     attr += struct.pack("=16sII", _name(name), 0, number_of(ATTACH_TYPES, attach_type))
     attr += struct.pack("=iIQI", btf.fd, 8, _at(info), 1) if btf else bytes(20)
     attr += struct.pack("=16xI8x", attach_btf_id)
@@ -177,7 +182,7 @@ def prog_load(
     try:
         return _load(attr, _LOAD_RETRIES)
     except OSError as refused:
-        raise _load_error(refused, log.value) from None
+        raise _load_error(refused, text.value) from None
 
 
 def prog_bind_map(prog_fd: int, map_fd: int) -> None:

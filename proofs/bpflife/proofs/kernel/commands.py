@@ -32,6 +32,7 @@ from bpflife.proofs.kernel import (
     commands_pins,
     commands_processes,
     commands_sockets,
+    commands_traffic,
     libc,
 )
 from bpflife.proofs.kernel.results import CONTROL, Result, Unasked
@@ -50,6 +51,7 @@ COMMANDS: Final[dict[str, Callable[..., Result]]] = {
         *commands_devices.COMMANDS,
         *commands_netns.COMMANDS,
         *commands_processes.COMMANDS,
+        *commands_traffic.COMMANDS,
     )
 }
 
