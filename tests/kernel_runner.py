@@ -29,6 +29,12 @@ def live(world: World) -> None:
         owner.call("make_veth", target="left", peer="right")
         prog = owner.call("prog_load", type="xdp", maps=[3])
         owner.call("xdp_set", target="left", fd=prog.value)
+        owner.call("make_clsact", target="left")
+        cls = owner.call("prog_load", type="sched_cls", maps=[3])
+        owner.call("filter_add", target="left", fd=cls.value)
+        filter = owner.call("prog_load", type="netfilter", attach_type="netfilter", maps=[3])
+        link = owner.call("netfilter_link", fd=filter.value)  # holds its network namespace
+        owner.call("pin", fd=link.value, path=world.pin_path(f"netfilter-{owner.name}"))
     grandchild = child.fork("c")
     grandchild.call("exec")
     note(grandchild)

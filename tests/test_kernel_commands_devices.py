@@ -246,6 +246,34 @@ def test_a_device_takes_its_links_with_it(world: World, actor: Actor) -> None:
     settles(world, progs={first: 1, second: 1}, links={})
 
 
+def test_a_device_that_is_off_keeps_what_is_attached(world: World, actor: Actor) -> None:
+    needs("tcx_link", "xdp_link")
+    (cls, first), (xdp, second) = loaded(actor, "sched_cls"), loaded(actor, "xdp")
+    ok(actor, "switch_device", **LEFT, on=True)
+    _, one = linked(actor, "tcx_link", **LEFT, fd=cls)
+    _, two = linked(actor, "xdp_link", **LEFT, fd=xdp)
+    ok(actor, "switch_device", **LEFT, on=False)
+    where = left(actor)
+    links = {one: (1, first, where), two: (1, second, where)}
+    settles(world, progs={first: 2, second: 4}, links=links)
+    assert at_tcx(actor) == [(first, one)]
+
+
+def test_a_link_of_another_device_is_not_beside(actor: Actor) -> None:
+    """Nor is a detached one; a link of another kind is no link that could be."""
+    needs("tcx_link", "xdp_link")
+    (one, _), (two, _), (xdp, _) = (
+        loaded(actor, "sched_cls"), loaded(actor, "sched_cls"), loaded(actor, "xdp"),
+    )  # fmt: skip
+    link, _ = linked(actor, "tcx_link", target="right", fd=one)
+    other, _ = linked(actor, "xdp_link", target="right", fd=xdp)
+    new = {**LEFT, "fd": two, "of": "link"}
+    expected = (({"before": link}, "ENOENT"), ({"before": other}, "EINVAL"))
+    answers(actor, "tcx_attach", new, *expected)
+    ok(actor, "link_detach", link=link)
+    answers(actor, "tcx_attach", new, *expected)
+
+
 def test_a_full_tcx_hook(actor: Actor) -> None:
     """It has room for 63: who is there already and what is asked for is looked at first."""
     needs("tcx_attach")

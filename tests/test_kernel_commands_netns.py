@@ -237,6 +237,19 @@ def test_links_of_netfilter(world: World, actor: Actor) -> None:
     settles(world, progs={first: 3, second: 2})
 
 
+def test_links_of_netfilter_run_by_priority(world: World, actor: Actor) -> None:
+    (one, first), (two, second) = filter(actor), filter(actor)
+    places = ((one, 5), (two, -5), (two, 1))
+    links = [linked(actor, "netfilter_link", fd=fd, priority=order) for fd, order in places]
+    ok(actor, "netfilter_link", fd=one, hook="output")
+    ok(actor, "netns_link", fd=lookup(actor)[0])
+    a, b, c = (id for _, id in links)
+    assert world.netfilter(netns(actor)) == ((second, b), (second, c), (first, a))
+    ok(actor, "link_detach", link=links[1][0])
+    assert world.netfilter(netns(actor)) == ((second, c), (first, a))
+    assert world.netfilter(netns(actor), "forward") == ()
+
+
 def test_programs_that_do_not_fit_netfilter(actor: Actor) -> None:
     """A wrong type is seen before a priority that is taken; the ends of the scale are not free."""
     (fd, _), (xdp, _) = filter(actor), loaded(actor, "xdp")

@@ -167,6 +167,18 @@ def test_a_revision_is_expected(hook: Hook) -> None:
     assert (hook.order(), hook.revision()) == ("b", 4)
 
 
+def test_links_count_as_changes(hook: Hook) -> None:
+    """Each step of their life; only a cgroup counts an update to the same program."""
+    link, _ = linked(hook.actor, hook.link[0], **hook.link[1], fd=hook.fd("a"), revision=1)
+    same = 0 if hook.link[0] == "tcx_link" else 1
+    hook.put("b", revision=2)
+    for letter, revision in (("a", 3 + same), ("c", 4 + same)):
+        ok(hook.actor, "link_update", link=link, fd=hook.fd(letter))
+        assert hook.revision() == revision
+    ok(hook.actor, "link_detach", link=link)
+    assert hook.revision() == 5 + same
+
+
 # ---------------------------------------------------------------------------------------------
 # cgroups
 
@@ -308,6 +320,23 @@ def test_places_that_tcx_refuses(tcx: Hook) -> None:
     )
     tcx.put("c", replace=b, after=a)
     assert tcx.order() == "ac"
+
+
+def test_an_empty_hook_of_tcx_is_forgotten(tcx: Hook) -> None:
+    """With its revision: who expects one may meet another hook's. Beside clsact it stays."""
+    needs("make_clsact")
+    tcx.put("a")
+    ok(tcx.actor, "tcx_detach", **tcx.detach[1], fd=tcx.fd("a"))
+    tcx.put("b")
+    tcx.put("c", replace=tcx.fd("b"), revision=2)  # 2 was the revision with a
+    assert tcx.order() == "c"
+    ok(tcx.actor, "make_clsact", target="left")
+    ok(tcx.actor, "tcx_detach", **tcx.detach[1], fd=tcx.fd("c"))
+    assert tcx.revision() == 4
+    tcx.answers("detach", ({"revision": 9}, "ESTALE"), ({}, "ENOENT"))
+    ok(tcx.actor, "delete_clsact", target="left")
+    assert tcx.revision() == 1
+    tcx.answers("detach", ({"revision": 9}, "ENOENT"))
 
 
 def test_links_stand_beside_programs_at_tcx(tcx: Hook) -> None:

@@ -115,6 +115,14 @@ def test_what_a_machine_lacks_is_said_and_left_out(monkeypatch: pytest.MonkeyPat
     assert not any("open_tap" in pair for pair in report.pairs)
 
 
+def test_what_a_machine_lacks_is_tried() -> None:
+    devices = ("make_veth", {"target": "left", "peer": "right"})
+    assert available.tried("devices", "CONFIG_X", devices)() == ""
+    assert available.tried("devices", "CONFIG_X", devices, devices)() == (
+        "devices are refused: EEXIST (CONFIG_X)"
+    )
+
+
 def test_a_card_whose_target_a_machine_lacks_is_not_played(monkeypatch: pytest.MonkeyPatch) -> None:
     lacks = {**available.NEEDS, "uprobe_open": available.no_file("/no/uprobes", "CONFIG_UPROBES")}
     monkeypatch.setattr(available, "NEEDS", lacks)

@@ -33,6 +33,7 @@ _PROG_LOAD, _OBJ_PIN, _OBJ_GET, _PROG_ATTACH, _PROG_DETACH = 5, 6, 7, 8, 9
 _OBJ_GET_INFO_BY_FD, _PROG_QUERY, _LINK_CREATE, _LINK_UPDATE = 15, 16, 28, 29
 _RAW_TRACEPOINT_OPEN, _BTF_LOAD, _ITER_CREATE, _LINK_DETACH, _PROG_BIND_MAP = 17, 18, 33, 34, 35
 _GET_FD_BY_ID = {"prog": 13, "map": 14, "btf": 19, "link": 30}
+_NETFILTER_LINK = 10  # BPF_LINK_TYPE_NETFILTER
 _ELEMENT_SIZE = 4096  # bytes for a map's key or value: zeros follow the given ones
 _LOG_SIZE = 1 << 16  # bytes
 _NAME_SIZE = 15  # characters of an object's name
@@ -318,13 +319,24 @@ def map_type(fd: int) -> str:
     return next((name for name, n in MAP_TYPES.items() if n == number), "")
 
 
+def netfilter_place(link_fd: int) -> tuple[int, int, int] | None:
+    """Protocol family, hook and priority of a link of netfilter, also of a detached one; None for
+    other links. (net/netfilter/nf_bpf_link.c:bpf_nf_link_fill_link_info)"""
+    type, *_, family, hook, priority = struct.unpack("=IIIIIIi", _info_bytes(link_fd, 28))
+    return (family, hook, priority) if type == _NETFILTER_LINK else None
+
+
 def _info(fd: int) -> tuple[int, int, int, int]:
     """The first words of what the kernel says of the object behind a descriptor."""
-    info = ctypes.create_string_buffer(80)
+    a, b, c, d = struct.unpack_from("=IIII", _info_bytes(fd, 80))
+    return a, b, c, d
+
+
+def _info_bytes(fd: int, size: int) -> bytes:
+    info = ctypes.create_string_buffer(size)
     attr = struct.pack("=iIQ", fd, len(info), _at(info))
     call(_OBJ_GET_INFO_BY_FD, attr, "BPF_OBJ_GET_INFO_BY_FD")
-    a, b, c, d = struct.unpack_from("=IIII", info)
-    return a, b, c, d
+    return info.raw
 
 
 def _name(name: str) -> bytes:

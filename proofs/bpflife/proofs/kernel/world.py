@@ -24,6 +24,7 @@ from bpflife.model.language import MAX_KEY
 from bpflife.proofs.kernel import bpf, cgroups
 from bpflife.proofs.kernel.actors import Actor
 from bpflife.proofs.kernel.commands import MESSAGE
+from bpflife.proofs.kernel.commands_netns import NETFILTER_HOOKS
 from bpflife.proofs.kernel.refs import FileRefs, Refs, Snapshot
 from bpflife.proofs.kernel.results import CONTROL
 
@@ -138,6 +139,17 @@ class World:
         finally:
             os.close(directory)
 
+    def netfilter(self, namespace: int, hook: str = "input") -> tuple[tuple[int, int], ...]:
+        """Ids of the programs and their links at a hook of the packet filter of the network
+        namespace with this inode, in running order."""
+        found = []
+        for id, link in self._refs.snapshot().links.items():
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                place = _netfilter_place(id) if link.target_id == namespace else None
+                if place and place[1] == NETFILTER_HOOKS[hook]:
+                    found.append((place[2], link.prog_id, id))
+        return tuple((prog, id) for _, prog, id in sorted(found))
+
     def snapshot(self, fds: bool = False, everything: bool = False) -> Snapshot:
         """The kernel's counts now, for the objects that this world's actors made.
 
@@ -175,6 +187,14 @@ class World:
         with contextlib.suppress(OSError):  # its process may have been killed
             self._keeper.ask({"do": "stop"})
         self._empty_maps()
+
+
+def _netfilter_place(link_id: int) -> tuple[int, int, int] | None:
+    fd = bpf.get_fd_by_id("link", link_id)
+    try:
+        return bpf.netfilter_place(fd)
+    finally:
+        os.close(fd)
 
 
 def sweep() -> list[str]:
