@@ -520,5 +520,5 @@ def test_what_is_no_raw_tracepoint(world: World) -> None:
     actor = world.actor("a")
     ok(actor, "prog_load", type="raw_tracepoint")
     ok(actor, "prog_load")
-    wrong: list[dict[str, Any]] = [{"fd": 3, "name": "no such"}, {"fd": 4}, {"fd": 77}]
+    wrong: list[dict[str, Any]] = [{"fd": 3, "target": "no such"}, {"fd": 4}, {"fd": 77}]
     assert errnos(actor, "raw_tracepoint_open", *wrong) == ["ENOENT", "EINVAL", "EBADF"]

@@ -25,6 +25,11 @@ _MAKES: Final = {
     "netns_link": "link",
     "netfilter_link": "link",
     "raw_tracepoint_open": "link",
+    "tracing_link": "link",
+    "perf_link": "link",
+    "uprobe_multi_link": "link",
+    "iter_link": "link",
+    "sockmap_link": "link",
 }
 _PATIENCE = 30.0  # seconds until a command counts as hung
 _CLOEXEC = socket.MSG_CMSG_CLOEXEC

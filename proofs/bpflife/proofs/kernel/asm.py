@@ -143,14 +143,18 @@ def trivial(
     *,
     indexes: Sequence[int] = (),
     tail_call: int | None = None,
+    writes: bool = False,
 ) -> bytes:
     """A program that uses the maps behind `map_fds` and returns `returns`.
 
     `indexes` are places of more maps in the load's fd_array. With `tail_call` it goes on in the
-    first program of that map, a prog_array, if there is one. The kernel takes one reference per
-    different map (verifier.c:add_used_map).
+    first program of that map, a prog_array, if there is one. One that `writes` is an iterator's and
+    outputs 8 bytes each time. The kernel takes one reference per different map
+    (verifier.c:add_used_map).
     """
     code = Code()
+    if writes:
+        code.mov(R6, R1).set(R1, 0).store(R10, -8, R1).seq_write(R6, -8, 8)
     if tail_call is not None:
         code.set64(R2, tail_call, map_fd=True).set(R3, 0).call(TAIL_CALL)
     for fd in map_fds:

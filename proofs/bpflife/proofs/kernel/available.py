@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from bpflife.proofs.kernel import bpf, btf, cgroups, libc
+from bpflife.proofs.kernel import bpf, btf, cgroups, events, libc
 from bpflife.proofs.kernel.refs import Refs
 from bpflife.proofs.kernel.world import RefusedError, World
 
@@ -89,7 +89,20 @@ _TCX: Final = tried(
 NEEDS: dict[str, Callable[[], str]] = {
     "open_tap": no_file(libc.TAP_DRIVER, "CONFIG_TUN"),
     "make_veth": tried("veth devices", "CONFIG_VETH", _VETH),
-    "uprobe_open": no_file(libc.UPROBES, "CONFIG_UPROBES"),
+    "uprobe_open": no_file(events.UPROBES, "CONFIG_UPROBES"),
+    "uprobe_multi_link": tried(
+        "links to uprobes", "CONFIG_UPROBES, Linux 6.6", _load("kprobe", "trace_uprobe_multi"),
+        ("uprobe_multi_link", {"fd": 3}),
+    ),
+    "tracepoint_open": events.lacking,
+    "perf_link": tried(
+        "links to perf events", "Linux 5.15", _load("perf_event"), ("perf_event_open", {}),
+        ("perf_link", {"event": 4, "fd": 3}),
+    ),
+    "sockmap_link": tried(
+        "links to sockmaps", "Linux 6.10", _load("sk_skb"), ("map_create", {"type": "sockmap"}),
+        ("sockmap_link", {"map": 4, "prog": 3, "attach_type": "sk_skb_verdict"}),
+    ),
     "tcx_attach": _TCX,
     "tcx_link": _TCX,
     "xdp_link": tried(

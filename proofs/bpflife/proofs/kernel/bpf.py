@@ -281,10 +281,13 @@ def link_detach(link_fd: int) -> None:
     call(_LINK_DETACH, struct.pack("=i", link_fd), "BPF_LINK_DETACH")
 
 
-def raw_tracepoint_open(name: str, prog_fd: int) -> int:
-    """Descriptor of a new link that attaches a program to a tracepoint."""
-    text = ctypes.create_string_buffer(name.encode())
-    attr = struct.pack("=Qi4xQ", _at(text), prog_fd, 0)
+def raw_tracepoint_open(name: str | None, prog_fd: int) -> int:
+    """Descriptor of a new link that attaches a program to a tracepoint.
+
+    A "tracing" program knows its own: then None.
+    """
+    text = ctypes.create_string_buffer((name or "").encode())
+    attr = struct.pack("=Qi4xQ", 0 if name is None else _at(text), prog_fd, 0)
     return call(_RAW_TRACEPOINT_OPEN, attr, "BPF_RAW_TRACEPOINT_OPEN")[0]
 
 
@@ -298,6 +301,14 @@ def iter_link_create(prog_fd: int, info: bytes = b"") -> int:
 def iter_create(link_fd: int) -> int:
     """Descriptor to read the output of an iterator from, once, from its start."""
     return call(_ITER_CREATE, struct.pack("=iI", link_fd, 0), "BPF_ITER_CREATE")[0]
+
+
+def info(fd: int, question: bytes) -> bytes:
+    """What the kernel says of the object behind a descriptor; `question` may name buffers."""
+    answer = ctypes.create_string_buffer(question, len(question))
+    attr = struct.pack("=iIQ", fd, len(question), _at(answer))
+    call(_OBJ_GET_INFO_BY_FD, attr, "BPF_OBJ_GET_INFO_BY_FD")
+    return answer.raw
 
 
 def object_id(fd: int) -> int:
@@ -322,21 +333,14 @@ def map_type(fd: int) -> str:
 def netfilter_place(link_fd: int) -> tuple[int, int, int] | None:
     """Protocol family, hook and priority of a link of netfilter, also of a detached one; None for
     other links. (net/netfilter/nf_bpf_link.c:bpf_nf_link_fill_link_info)"""
-    type, *_, family, hook, priority = struct.unpack("=IIIIIIi", _info_bytes(link_fd, 28))
+    type, *_, family, hook, priority = struct.unpack("=IIIIIIi", info(link_fd, bytes(28)))
     return (family, hook, priority) if type == _NETFILTER_LINK else None
 
 
 def _info(fd: int) -> tuple[int, int, int, int]:
     """The first words of what the kernel says of the object behind a descriptor."""
-    a, b, c, d = struct.unpack_from("=IIII", _info_bytes(fd, 80))
+    a, b, c, d = struct.unpack_from("=IIII", info(fd, bytes(80)))
     return a, b, c, d
-
-
-def _info_bytes(fd: int, size: int) -> bytes:
-    info = ctypes.create_string_buffer(size)
-    attr = struct.pack("=iIQ", fd, len(info), _at(info))
-    call(_OBJ_GET_INFO_BY_FD, attr, "BPF_OBJ_GET_INFO_BY_FD")
-    return info.raw
 
 
 def _name(name: str) -> bytes:

@@ -20,7 +20,7 @@ _STRUCT, _UNION, _TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _FUNC, _TYPE_TAG = (
 _ALIASES = frozenset((_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG))
 _FIXED = {1: 1, 3: 3, 14: 1, 17: 1}  # kind -> 32-bit words after the common three
 _PER_ENTRY = {4: 3, 5: 3, 6: 2, 13: 2, 15: 3, 19: 3}  # kind -> words per member, value ...
-_NAMED = frozenset((_STRUCT, _UNION, _FUNC))
+_NAMED = frozenset((_STRUCT, _UNION, _TYPEDEF, _FUNC))
 
 
 class Btf:
@@ -39,6 +39,10 @@ class Btf:
     def function(self, name: str) -> int:
         """The type id of a kernel function; KeyError if the kernel has none of this name."""
         return self._find(_FUNC, name)
+
+    def typedef(self, name: str) -> int:
+        """The type id of a typedef; KeyError if the kernel has none of this name."""
+        return self._find(_TYPEDEF, name)
 
     def offset(self, struct_name: str, *path: str) -> int:
         """Bytes from a struct's start to a member; more names go into members that are structs.

@@ -7,11 +7,9 @@ import os
 from collections.abc import Iterator
 from typing import Any, Final
 
-from bpflife.proofs.kernel import bpf, libc
+from bpflife.proofs.kernel import bpf, libc, links
 from bpflife.proofs.kernel.order import order
 from bpflife.proofs.kernel.results import CONTROL, Result, opened
-
-QUIET_TRACEPOINT: Final = "bpf_test_finish"  # fires only in BPF_PROG_TEST_RUN (net/bpf/test_run.c)
 
 
 def prog_attach(target: str, fd: int, attach_type: str, **options: Any) -> Result:
@@ -46,10 +44,12 @@ def map_detach(map: int, prog: int, attach_type: str) -> Result:
     return Result()
 
 
-def perf_set_bpf(event: int, prog: int) -> Result:
-    """Attach a program to the perf event behind a descriptor, for as long as the event lives."""
-    libc.perf_set_bpf(event, prog)
-    return Result()
+def sockmap_link(map: int, prog: int, attach_type: str) -> Result:
+    """Attach a program to a sockmap by a link, which keeps the map in use: descriptor and id.
+
+    (net/core/sock_map.c:sock_map_link_create)
+    """
+    return opened(bpf.link_create(prog, map, attach_type))
 
 
 def link_create(target: str, fd: int, attach_type: str, **options: Any) -> Result:
@@ -85,9 +85,10 @@ def link_detach(link: int) -> Result:
     return Result()
 
 
-def raw_tracepoint_open(fd: int, name: str = QUIET_TRACEPOINT) -> Result:
-    """Attach a program to a tracepoint by a link, its only file so far: its descriptor and id."""
-    return opened(bpf.raw_tracepoint_open(name, fd))
+def link_info(link: int) -> Result:
+    """What a link is attached to, by kind ("map", "iterator map", "tracepoint bpf_test_finish" ...)
+    with a number, 0 where it has none (links.py)."""
+    return Result(named=links.where(link))
 
 
 @contextlib.contextmanager
@@ -102,6 +103,6 @@ def _directory(path: str) -> Iterator[int]:
 
 
 COMMANDS: Final = (
-    *(prog_attach, prog_detach, map_attach, map_detach, perf_set_bpf),
-    *(link_create, cgroup_attached, link_update, link_detach, raw_tracepoint_open),
+    *(prog_attach, prog_detach, map_attach, map_detach),
+    *(link_create, cgroup_attached, sockmap_link, link_update, link_detach, link_info),
 )

@@ -45,21 +45,6 @@ def pidfd_getfd(pid: int, fd: int) -> Result:
         os.close(pidfd)
 
 
-def perf_event_open() -> Result:
-    """Open a perf event that counts nothing, for a perf_event_array."""
-    return Result(libc.perf_event_open(*libc.QUIET_EVENT))
-
-
-def uprobe_open() -> Result:
-    """Open a perf event at the beginning of an own file, which nobody ever runs."""
-    file = libc.above(os.memfd_create("probed"), CONTROL + 1)  # not where the event will be
-    try:
-        os.ftruncate(file, 4096)
-        return Result(libc.uprobe_open(f"/proc/self/fd/{file}"))
-    finally:
-        os.close(file)
-
-
 def mmap(fd: int, prot: str = "read_only") -> Result:
     """Map the first page of a map's memory: `value` is a handle for `munmap`, no descriptor.
 
@@ -83,5 +68,5 @@ def munmap(handle: int) -> Result:
 
 COMMANDS: Final = (
     *(dup, dup2, cloexec, close, pidfd_getfd),
-    *(perf_event_open, uprobe_open, mmap, munmap),
+    *(mmap, munmap),
 )

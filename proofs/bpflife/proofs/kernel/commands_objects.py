@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Sequence
 from typing import Final
 
 from bpflife.proofs.kernel import asm, blob, bpf
+from bpflife.proofs.kernel import btf as kernel_btf
 from bpflife.proofs.kernel.results import Result, opened
 
 _SIZES: Final = {  # key, value, entries where a type takes no others or wants more to be said
@@ -101,6 +103,7 @@ def prog_load(
     fd_array_count: int = 0,
     held: Sequence[int] = (),
     by_index: bool = False,
+    target: str = "",
 ) -> Result:
     """Load a program that uses the maps behind some descriptors: its descriptor and id.
 
@@ -108,23 +111,38 @@ def prog_load(
     are more descriptors of maps: the program uses those at the places `indexes` of it, and holds
     the first `fd_array_count` without using them. `held` are further descriptors in front of all
     others there, that are counted too; with `by_index` it names `maps` by their places there.
+    `target` is what a "tracing" program is for: with the attach type "trace_iter" an iterator, to
+    whose output it adds a word per object, with "trace_raw_tp" a tracepoint.
     """
     if held or by_index:
         indexes = range(len(held), len(held) + (len(maps) if by_index else 0))
         fd_array, fd_array_count = [*held, *(maps if by_index else ())], len(held)
         maps = () if by_index else maps
+    iterates = attach_type == "trace_iter"
+    returns = 0 if iterates else returns  # else the same object comes again
     return opened(
         bpf.prog_load(
             type,
-            asm.trivial(maps, returns, indexes=indexes, tail_call=tail_call),
+            asm.trivial(maps, returns, indexes=indexes, tail_call=tail_call, writes=iterates),
             name=name,
             flags=["sleepable"] if sleepable else [],
             attach_type=attach_type,
+            attach_btf_id=_traced(str(attach_type), target) if target else 0,
             btf=None if btf is None else bpf.FuncInfo(btf, blob.FUNCTION),
             fd_array=fd_array,
             fd_array_count=fd_array_count,
         )
     )
+
+
+def _traced(attach_type: str, target: str) -> int:
+    """The type id in the kernel's BTF of an iterator or a tracepoint; ENOENT without one."""
+    try:
+        if attach_type == "trace_iter":
+            return kernel_btf.vmlinux().function(f"bpf_iter_{target}")
+        return kernel_btf.vmlinux().typedef(f"btf_trace_{target}")
+    except KeyError:
+        raise bpf.error(errno.ENOENT, f"no {target} for {attach_type}") from None
 
 
 def bind_map(prog: int, map: int) -> Result:

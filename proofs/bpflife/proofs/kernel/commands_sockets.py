@@ -1,12 +1,11 @@
-"""Commands on Unix sockets, and on descriptors that are sent over them. None of them waits.
+"""Commands on sockets, and on descriptors that are sent over them. None of them waits.
 
-A socket that is bound has the number of its inode as its (abstract) name: nobody else has it.
+A Unix socket that is bound has the number of its inode as its (abstract) name: nobody else has it.
 """
 
 from __future__ import annotations
 
 import os
-import socket as sockets
 from collections.abc import Sequence
 from typing import Final
 
@@ -17,7 +16,7 @@ _PREFIX: Final = "bpflife-socket-"
 
 
 def socket(type: str) -> Result:
-    """Make a socket of a type, "stream" or "dgram"; exec keeps it."""
+    """Make a Unix socket of a type, "stream" or "dgram"; exec keeps it."""
     return Result(libc.socket(type))
 
 
@@ -47,10 +46,30 @@ def connect(socket: int, to: int) -> Result:
 
 def accept(socket: int) -> Result:
     """Accept a connection: its descriptor, which exec keeps; `id` is the listener's inode."""
-    fd = libc.accept(socket)
-    with sockets.socket(fileno=os.dup(fd)) as accepted:
-        address = accepted.getsockname()
-    return Result(fd, int(address[1:].removeprefix(_PREFIX.encode())))
+    return Result(libc.accept(socket), os.fstat(socket).st_ino)
+
+
+def inet_socket(type: str = "dgram", reuseport: bool = False) -> Result:
+    """Make a socket of UDP ("dgram") or TCP ("stream"), which may share a port; exec keeps it."""
+    fd = libc.inet_socket(type)
+    if reuseport:
+        libc.set_option(fd, "SO_REUSEPORT")
+    return Result(fd)
+
+
+def bind_port(socket: int, port: int) -> Result:
+    """Give a socket a port. Those that share it are one group, which has one program.
+
+    (net/core/sock_reuseport.c:reuseport_alloc, reuseport_add_sock)
+    """
+    libc.bind_port(socket, port)
+    return Result()
+
+
+def connect_port(socket: int, port: int) -> Result:
+    """Connect a socket to a port of the own network namespace, whose loopback device is up."""
+    libc.connect_port(socket, port)
+    return Result()
 
 
 def send_fd(socket: int, fd: int | Sequence[int]) -> Result:
@@ -70,4 +89,7 @@ def _name(inode: int) -> bytes:
     return f"{_PREFIX}{inode}".encode()
 
 
-COMMANDS: Final = (socket, socketpair, bind, listen, connect, accept, send_fd, recv_fd)
+COMMANDS: Final = (
+    *(socket, socketpair, bind, listen, connect, accept),
+    *(inet_socket, bind_port, connect_port, send_fd, recv_fd),
+)

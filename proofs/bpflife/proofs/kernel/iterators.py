@@ -15,13 +15,14 @@ from typing import Final, NamedTuple, TypeAlias
 
 from bpflife.proofs.kernel.asm import R1, R2, R6, R7, R8, R9, R10, Code
 from bpflife.proofs.kernel.btf import Btf
+from bpflife.proofs.kernel.uapi import LINK_TYPES
 
 # id, second id (the program of a link), refcnt, usercnt (of a map) or what a link is attached to,
-# id and refcnt of its BTF
+# id of its BTF, and the BTF's refcnt or the type of a link
 OBJECT_RECORD = "=IIQQII"
 # process, descriptor, f_op, file refcount, object id or inode, depth of pid ns; and the refcnt of
-# BTF, or the id of a perf event's program
-FILE_RECORD = "=IIQQIIQ"
+# BTF, or the id of the program of a perf event, an iterator, a socket; and of a socket's group
+FILE_RECORD = "=IIQQIIII"
 
 _Members: TypeAlias = tuple[str, ...]  # a struct and, one in the other, its members
 
@@ -44,12 +45,23 @@ _INDEX: Final = (("net_device", "ifindex"),)
 _NET_OF_DEVICE: Final = (("net_device", "nd_net", "net"), *_NET)
 _XDP, _TCX, _NF = ("bpf_xdp_link", "dev"), ("tcx_link", "dev"), ("bpf_nf_link", "net")
 _CGROUP: Final = (("bpf_cgroup_link", "cgroup"), ("cgroup", "kn"), ("kernfs_node", "id"))
-_TARGETS: Final = {  # by type of link (include/uapi/linux/bpf.h: enum bpf_link_type)
-    3: _Target(_CGROUP, size=8),
-    5: _Target((("bpf_netns_link", "net"), *_NET)),
-    6: _Target((_XDP, *_INDEX), (_XDP, *_NET_OF_DEVICE)),
-    10: _Target((_NF, *_NET), unless=("bpf_nf_link", "dead")),
-    11: _Target((_TCX, *_INDEX), (_TCX, *_NET_OF_DEVICE)),
+_MAP: Final = ("bpf_map", "id")
+_EVENT: Final = (("bpf_perf_link", "perf_file"), ("file", "private_data"), ("perf_event", "id"))
+_FILE: Final = (
+    ("bpf_uprobe_multi_link", "path", "dentry"),
+    ("dentry", "d_inode"),
+    ("inode", "i_ino"),
+)
+_TARGETS: Final = {  # by type of link
+    "cgroup": _Target(_CGROUP, size=8),
+    "iter": _Target((("bpf_iter_link", "aux", "map"), _MAP)),
+    "netns": _Target((("bpf_netns_link", "net"), *_NET)),
+    "xdp": _Target((_XDP, *_INDEX), (_XDP, *_NET_OF_DEVICE)),
+    "perf_event": _Target(_EVENT),
+    "netfilter": _Target((_NF, *_NET), unless=("bpf_nf_link", "dead")),
+    "tcx": _Target((_TCX, *_INDEX), (_TCX, *_NET_OF_DEVICE)),
+    "uprobe_multi": _Target(_FILE),
+    "sockmap": _Target((("sockmap_link", "map"), _MAP)),
 }
 
 _SIZE = 32  # bytes of an OBJECT_RECORD
@@ -75,10 +87,11 @@ def progs(btf: Btf) -> bytes:
 
 
 def links(btf: Btf) -> bytes:
-    """Outputs every link: id, id of its program or 0, refcnt, its target or 0, 0, 0.
+    """Outputs every link: id, id of its program or 0, refcnt, its target or 0, 0, its type.
 
-    The target is the id of a cgroup or the inode of a network namespace; of a device its index,
-    with that inode in the upper half. It is 0 once the link is detached, and for other types.
+    The target is the id of a cgroup, a perf event or a map, or the inode of a network namespace or
+    of the file that uprobes are in; of a device its index, with its namespace's inode in the upper
+    half. It is 0 once the link is detached, and for other types.
     """
     code = _begin()
     code.load(R1, R7, btf.offset("bpf_link", "id"), 4).store(R10, -32, R1, 4)
@@ -88,37 +101,47 @@ def links(btf: Btf) -> bytes:
     code.load(R8, R8, btf.offset("bpf_prog", "aux"))
     code.load(R1, R8, btf.offset("bpf_prog_aux", "id"), 4).store(R10, -28, R1, 4)
     code.label("no program").load(R9, R7, btf.offset("bpf_link", "type"), 4)
+    code.store(R10, -4, R9, 4)
     for type, target in _TARGETS.items():
         with contextlib.suppress(KeyError):  # a kernel without links of this type
-            _target(code, btf, type, target)
+            _target(code, btf, LINK_TYPES[type], target)
     return _end(code.label("write"), _SIZE)
 
 
 def _target(code: Code, btf: Btf, type: int, target: _Target) -> None:
     """Add the target of the link at R7 if R9 is this type. KeyError before any code."""
-    way, within = _offsets(btf, target.way), _offsets(btf, target.within)
-    unless = _offsets(btf, (target.unless,) if target.unless else ())
+    way, within = _from_link(btf, target.way), _from_link(btf, target.within)
+    unless = _from_link(btf, (target.unless,) if target.unless else ())
     code.set(R1, type).jump_if_differ(R9, R1, f"not {type}")
     for offset in unless:
         code.mov(R8, R7).plus(R8, offset).probe_read(-40, 4, R8)
         code.load(R1, R10, -40, 4).set(R2, 0).jump_if_differ(R1, R2, "write")
-    _follow(code, way, -16, target.size)
+    _follow(code, way, -16, target.size, "write", -40)
     if within:
-        _follow(code, within, -12, 4)
+        _follow(code, within, -12, 4, "write", -40)
     code.jump("write").label(f"not {type}")
+
+
+def _from_link(btf: Btf, way: Sequence[_Members]) -> list[int]:
+    """Offsets as in `_offsets`, but from the common part of links, which may be inside."""
+    inside = btf.offset(way[0][0], "link") if way else 0
+    return [offset - (0 if n else inside) for n, offset in enumerate(_offsets(btf, way))]
 
 
 def _offsets(btf: Btf, way: Sequence[_Members]) -> list[int]:
     return [btf.offset(struct, *members) for struct, *members in way]
 
 
-def _follow(code: Code, way: Sequence[int], place: int, size: int) -> None:
-    """Copy what pointers lead to, from the link at R7 on, to R10 + place."""
-    code.mov(R8, R7)
+def _follow(code: Code, way: Sequence[int], place: int, size: int, end: str, scratch: int) -> None:
+    """Copy what pointers lead to, from R7 on, to R10 + place. Go to `end` where one is null.
+
+    The pointers are copied to R10 + scratch, R9 is the last one.
+    """
+    code.mov(R9, R7)
     for offset in way[:-1]:
-        code.plus(R8, offset).probe_read(-40, 8, R8)
-        code.load(R8, R10, -40).jump_if_zero(R8, "write")
-    code.plus(R8, way[-1]).probe_read(place, size, R8)
+        code.plus(R9, offset).probe_read(scratch, 8, R9)
+        code.load(R9, R10, scratch).jump_if_zero(R9, end)
+    code.plus(R9, way[-1]).probe_read(place, size, R9)
 
 
 def all_files(btf: Btf) -> bytes:
@@ -132,8 +155,8 @@ def bpf_files(btf: Btf, f_ops: dict[str, int], depth: int, others: bool = False)
     """Outputs the open files whose f_op is that of a "map", "prog", "link" or "btf".
 
     Processes are named as seen from the pid namespace at `depth` (0 is the machine's). With
-    `others` also the other files: perf events, if their f_op is known, with the program that is
-    attached to them; else with the number of their inode.
+    `others` also the other files, with the number of their inode, and those of `_OTHERS` with the
+    programs that they have.
     """
     code = _begin_file(btf).load(R9, R8, btf.offset("file", "f_op")).store(R10, -32, R9)
     code.load(R7, R8, btf.offset("file", "private_data"))
@@ -147,10 +170,14 @@ def bpf_files(btf: Btf, f_ops: dict[str, int], depth: int, others: bool = False)
     code.label("not a prog").set64(R1, f_ops["btf"]).jump_if_differ(R9, R1, "not BTF")
     code.mov(R9, R7).plus(R9, btf.offset("btf", "refcnt")).probe_read(-8, 4, R9)
     code.plus(R7, btf.offset("btf", "id")).jump("found").label("not BTF")
-    if others and "perf_event" in f_ops:
-        _perf_event(code.set64(R1, f_ops["perf_event"]).jump_if_differ(R9, R1, "not perf"), btf)
+    for kind, add in _OTHERS.items() if others else ():
+        if kind in f_ops:
+            code.set64(R1, f_ops[kind]).jump_if_differ(R9, R1, f"not {kind}")
+            add(code, btf)
+            code.label(f"not {kind}")
     if others:
-        code.load(R7, R8, btf.offset("file", "f_inode")).plus(R7, btf.offset("inode", "i_ino"))
+        code.label("inode").load(R7, R8, btf.offset("file", "f_inode"))
+        code.plus(R7, btf.offset("inode", "i_ino"))
     else:
         code.jump("out")
     code.label("found").probe_read(-16, 4, R7)
@@ -158,13 +185,39 @@ def bpf_files(btf: Btf, f_ops: dict[str, int], depth: int, others: bool = False)
 
 
 def _perf_event(code: Code, btf: Btf) -> None:
-    """Add the id of the program that is attached to the perf event at R7; find the event's."""
-    code.mov(R9, R7).plus(R9, btf.offset("perf_event", "prog")).probe_read(-8, 8, R9)
-    code.load(R9, R10, -8).jump_if_zero(R9, "no program")
-    code.plus(R9, btf.offset("bpf_prog", "aux")).probe_read(-8, 8, R9)
-    code.load(R9, R10, -8).plus(R9, btf.offset("bpf_prog_aux", "id"))
-    code.set(R1, 0).store(R10, -8, R1).probe_read(-8, 4, R9).label("no program")
-    code.plus(R7, btf.offset("perf_event", "id")).jump("found").label("not perf")
+    """Add the program of the perf event at R7; find the event's id."""
+    _program(code, btf, -8, ("perf_event", "prog"))
+    code.plus(R7, btf.offset("perf_event", "id")).jump("found")
+
+
+def _iterator(code: Code, btf: Btf) -> None:
+    """Add the program of an open iterator whose seq_file is at R7; find the session's number."""
+    code.plus(R7, btf.offset("seq_file", "private")).probe_read(-16, 8, R7)
+    code.load(R7, R10, -16).plus(R7, -btf.offset("bpf_iter_priv_data", "target_private"))
+    _program(code, btf, -8, ("bpf_iter_priv_data", "prog"))
+    code.plus(R7, btf.offset("bpf_iter_priv_data", "session_id")).jump("found")
+
+
+def _socket(code: Code, btf: Btf) -> None:
+    """Add the programs of the socket at R7 and of its group. The file's inode has its number."""
+    code.plus(R7, btf.offset("socket", "sk")).probe_read(-16, 8, R7).load(R7, R10, -16)
+    _program(code, btf, -8, ("sock", "sk_filter"), ("sk_filter", "prog"))
+    _program(code, btf, -4, ("sock", "sk_reuseport_cb"), ("sock_reuseport", "prog"))
+    code.jump("inode")
+
+
+def _program(code: Code, btf: Btf, place: int, *way: _Members) -> None:
+    """Put the id of the program that pointers lead to from R7 on at R10 + place, if there is one.
+
+    A program of classic BPF has no id: 0.
+    """
+    to_id = (*way, ("bpf_prog", "aux"), ("bpf_prog_aux", "id"))
+    end = f"no program of {way[0]}"
+    _follow(code, _offsets(btf, to_id), place, 4, end, -16)
+    code.label(end)
+
+
+_OTHERS: Final = {"perf_event": _perf_event, "iter": _iterator, "socket": _socket}
 
 
 def _begin() -> Code:

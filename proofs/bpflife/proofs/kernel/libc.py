@@ -23,25 +23,29 @@ _CLONE_PARENT = 0x8000
 _MS_REC, _MS_PRIVATE, _MNT_DETACH = 0x4000, 0x40000, 2
 _PR_SET_PDEATHSIG = 1
 _F_DUPFD_CLOEXEC, _F_SETFD, _FD_CLOEXEC = 1030, 2, 1
-_AF_UNIX = 1
+_AF_UNIX, _AF_INET = 1, 2
 _SOCKET_TYPES = {"stream": 1, "dgram": 2}
 _SOL_SOCKET, _SCM_RIGHTS, _MSG_DONTWAIT, _MSG_NOSIGNAL = 1, 1, 0x40, 0x4000
+_OPTIONS = {  # include/uapi/asm-generic/socket.h
+    "SO_REUSEPORT": 15,
+    "SO_DETACH_FILTER": 27,
+    "SO_LOCK_FILTER": 44,
+    "SO_ATTACH_BPF": 50,
+    "SO_ATTACH_REUSEPORT_EBPF": 52,
+    "SO_DETACH_REUSEPORT_BPF": 68,
+}
 _F_SETFL, _O_NONBLOCK = 4, 0x800
 _MAP_SHARED = 1
 _PROTECTION = {"read_only": 1, "write_only": 2, "read_write": 3}
 _CLONE = {"x86_64": 56, "aarch64": 220}
-QUIET_EVENT: Final = 1, 10  # type and config of a perf event that only BPF programs write to
-_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
-_PERF_SET_BPF = 0x40042408  # PERF_EVENT_IOC_SET_BPF (include/uapi/linux/perf_event.h)
 _TUNSETIFF, _TAP = 0x400454CA, 0x2 | 0x1000  # IFF_TAP | IFF_NO_PI (include/uapi/linux/if_tun.h)
 TAP_DRIVER: Final = "/dev/net/tun"
-_PIDFD_GETFD = 438  # everywhere
+_PIDFD_GETFD, _FSOPEN, _FSCONFIG, _FSMOUNT = 438, 430, 431, 432  # everywhere
+_FSCONFIG_CREATE, _CLOSE_ON_EXEC = 6, 1  # FSCONFIG_CMD_CREATE; FSOPEN_CLOEXEC, FSMOUNT_CLOEXEC
 _RIGHTS = struct.Struct("=QII")  # struct cmsghdr, without the descriptors
 _BACKLOG = 4096  # SOMAXCONN
 _MAX_RIGHTS = 253  # SCM_MAX_FD
 _MESSAGE = struct.Struct("=QI4xQQQQi4x")  # struct msghdr
-_PERF_ATTR = struct.Struct("=IIQ40xQQ64x")  # struct perf_event_attr: type, size, config, config1, 2
-UPROBES: Final = "/sys/bus/event_source/devices/uprobe/type"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _locked = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock during a call
@@ -92,6 +96,30 @@ def socket(kind: str) -> int:
     return checked(_libc.socket(_AF_UNIX, _SOCKET_TYPES[kind], 0), "socket")
 
 
+def inet_socket(kind: str) -> int:
+    """A socket of IPv4, kept on exec: UDP for "dgram", TCP for "stream"."""
+    return checked(_libc.socket(_AF_INET, _SOCKET_TYPES[kind], 0), "socket")
+
+
+def bind_port(sock: int, port: int) -> None:
+    """Give a socket of IPv4 a port of all devices, 0 for any free one."""
+    address = _port(port, b"\0\0\0\0")
+    checked(_libc.bind(sock, address, len(address)), "bind")
+
+
+def connect_port(sock: int, port: int) -> None:
+    """Connect to a port of the own network namespace by its loopback device."""
+    address = _port(port, b"\x7f\0\0\1")
+    checked(_libc.connect(sock, address, len(address)), "connect")
+
+
+def set_option(sock: int, name: str, value: int = 1) -> None:
+    """Set an option of a socket, as SO_LOCK_FILTER, to a number (net/core/sock.c:sk_setsockopt)."""
+    number = ctypes.c_int(value)
+    size = ctypes.sizeof(number)
+    checked(_libc.setsockopt(sock, _SOL_SOCKET, _OPTIONS[name], ctypes.byref(number), size), name)
+
+
 def bind(sock: int, name: bytes) -> None:
     """Give a socket an abstract name as its address."""
     checked(_libc.bind(sock, *_address(name)), "bind")
@@ -112,6 +140,11 @@ def accept(sock: int) -> int:
     with contextlib.suppress(OSError):  # what is no socket is refused by accept itself
         checked(_libc.fcntl(sock, _F_SETFL, _O_NONBLOCK), "fcntl")
     return checked(_libc.accept(sock, None, None), "accept")
+
+
+def _port(port: int, host: bytes) -> bytes:
+    """A struct sockaddr_in."""
+    return struct.pack("=H", _AF_INET) + struct.pack("!H", port) + host + bytes(8)
 
 
 def _address(name: bytes) -> tuple[ctypes.Array[Any], int]:
@@ -143,40 +176,18 @@ def recv_fds(sock: int) -> list[int]:
 
 def pidfd_getfd(pidfd: int, fd: int) -> int:
     """A descriptor here of the file that another process has as `fd`, closed on exec."""
-    return _syscall("pidfd_getfd", _PIDFD_GETFD, pidfd, fd, 0)
+    return syscall("pidfd_getfd", _PIDFD_GETFD, pidfd, fd, 0)
 
 
-def perf_event_open(kind: int, config: int) -> int:
-    """Descriptor of a perf event of every process on CPU 0, kept on exec."""
-    return _perf_event(_PERF_ATTR.pack(kind, _PERF_ATTR.size, config, 0, 0))
-
-
-def uprobe_open(path: str) -> int:
-    """Descriptor of a perf event at the beginning of a file, kept on exec."""
-    with open(UPROBES, encoding="ascii") as number:
-        kind = int(number.read())
-    name = ctypes.create_string_buffer(path.encode())
-    where = ctypes.addressof(name)
-    return _perf_event(_PERF_ATTR.pack(kind, _PERF_ATTR.size, 0, where, 0))
-
-
-def _perf_event(attributes: bytes) -> int:
-    attr = ctypes.create_string_buffer(attributes)
-    number = _PERF_EVENT_OPEN[os.uname().machine]
-    return _syscall("perf_event_open", number, ctypes.addressof(attr), -1, 0, -1, 0)
-
-
-def perf_set_bpf(event: int, prog: int) -> None:
-    """Attach a program to a perf event."""
-    number = ctypes.c_ulong(_PERF_SET_BPF)
-    checked(_libc.ioctl(event, number, ctypes.c_long(prog)), "PERF_EVENT_IOC_SET_BPF")
+def ioctl(fd: int, request: int, argument: bytes | ctypes.c_long, what: str) -> None:
+    """An ioctl(2)."""
+    checked(_libc.ioctl(fd, ctypes.c_ulong(request), argument), what)
 
 
 def make_tap(tap: int, name: str) -> None:
     """Make a tap device, which goes with the open file of its driver."""
     request = struct.pack("=16sH22x", name.encode(), _TAP)  # struct ifreq
-    number = ctypes.c_ulong(_TUNSETIFF)
-    checked(_libc.ioctl(tap, number, request), "TUNSETIFF")
+    ioctl(tap, _TUNSETIFF, request, "TUNSETIFF")
 
 
 @functools.cache
@@ -204,6 +215,17 @@ def mount(kind: str, point: str) -> None:
     """Mount a new instance of a file system."""
     arguments = (kind.encode(), os.fsencode(point), kind.encode())
     checked(_libc.mount(*arguments, ctypes.c_ulong(0), None), "mount")
+
+
+def detached_mount(kind: str) -> int:
+    """Descriptor of the root of a file system that is mounted nowhere, closed on exec."""
+    name = ctypes.create_string_buffer(kind.encode())
+    context = syscall("fsopen", _FSOPEN, ctypes.addressof(name), _CLOSE_ON_EXEC)
+    try:
+        syscall("fsconfig", _FSCONFIG, context, _FSCONFIG_CREATE, 0, 0, 0)
+        return syscall("fsmount", _FSMOUNT, context, _CLOSE_ON_EXEC, 0)
+    finally:
+        os.close(context)
 
 
 def umount(point: str, lazy: bool) -> None:
@@ -246,7 +268,8 @@ def fork_sibling() -> int:
     )
 
 
-def _syscall(what: str, number: int, *arguments: int) -> int:
+def syscall(what: str, number: int, *arguments: int) -> int:
+    """A system call by its number."""
     longs = (ctypes.c_long(argument) for argument in (number, *arguments))
     return checked(_libc.syscall(*longs), what)
 

@@ -22,10 +22,11 @@ import os
 import socket
 import struct
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import NamedTuple, Self, TypeAlias
 
-from bpflife.proofs.kernel import asm, blob, bpf, btf, iterators, libc
+from bpflife.proofs.kernel import asm, blob, bpf, btf, events, iterators
+from bpflife.proofs.kernel.links import type_name
 
 
 class MapRefs(NamedTuple):
@@ -38,7 +39,8 @@ class MapRefs(NamedTuple):
 class LinkRefs(NamedTuple):
     """References of a link, the id of its program, and what it is attached to (0: nothing).
 
-    That is a cgroup's id, the inode's number of a network namespace, or a device (`device`).
+    That is, by the link's type, the id of a cgroup, a perf event or a map, the inode's number of a
+    network namespace or of the file that uprobes are in, or a device (`device`).
     """
 
     refcnt: int
@@ -49,8 +51,8 @@ class LinkRefs(NamedTuple):
 class FileRefs(NamedTuple):
     """What a descriptor leads to, and the file's references.
 
-    "map", "prog", "link", "btf" or "perf_event" and its id; or "socket" or "other" and its inode's
-    number.
+    "map", "prog", "link", "btf", "perf_event" and its id; "iter", an open iterator, and its
+    session's; or "socket" or "other" and its inode's number.
     """
 
     kind: str
@@ -58,7 +60,27 @@ class FileRefs(NamedTuple):
     refcnt: int
 
 
+class SocketProgs(NamedTuple):
+    """The ids of a socket's filter, and of the program of the group that shares its port."""
+
+    filter: int
+    group: int
+
+
+_OTHERS = ("perf_event", "iter", "socket", "other")  # kinds of files without a BPF object
 _Files: TypeAlias = dict[int, dict[int, FileRefs]]
+
+
+@dataclass
+class _Found:
+    """What passes over files find, as in `Snapshot`."""
+
+    btfs: dict[int, int]
+    files: _Files = field(default_factory=dict)
+    others: _Files = field(default_factory=dict)
+    events: dict[int, int] = field(default_factory=dict)
+    iters: dict[int, int] = field(default_factory=dict)
+    sockets: dict[int, SocketProgs] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,8 +88,10 @@ class Snapshot:
     """Counts by object id; files by process and descriptor.
 
     BTF is here if something else in the snapshot holds it, or if it was asked for. `others` are
-    files without a BPF object: perf events, sockets, directories and the like. `events` are the
-    perf events among them, with the id of the program that is attached (0: none).
+    files without a BPF object: perf events, sockets, directories and the like. Of these, `events`
+    are the perf events, `iters` the open iterators and `sockets` those with a program, by the
+    number that they have in `others`, with the ids of their programs (0: none). `link_types` are
+    the names of the links' types (uapi.LINK_TYPES).
 
     An object that isn't here has no references. It may still hold some until RCU frees it: a dead
     program its maps.
@@ -80,6 +104,9 @@ class Snapshot:
     btfs: Mapping[int, int] = field(default_factory=dict)
     others: Mapping[int, Mapping[int, FileRefs]] = field(default_factory=dict)
     events: Mapping[int, int] = field(default_factory=dict)
+    iters: Mapping[int, int] = field(default_factory=dict)
+    sockets: Mapping[int, SocketProgs] = field(default_factory=dict)
+    link_types: Mapping[int, str] = field(default_factory=dict)
 
     def only(self, ids: Mapping[str, Collection[int]], pids: Collection[int]) -> Snapshot:
         """The part about some objects (ids by "map", "prog", "link", "btf") and processes."""
@@ -91,6 +118,9 @@ class Snapshot:
             {id: refs for id, refs in self.btfs.items() if id in ids["btf"]},
             {pid: files for pid, files in self.others.items() if pid in pids},
             self.events,
+            self.iters,
+            self.sockets,
+            {id: type for id, type in self.link_types.items() if id in ids["link"]},
         )
 
 
@@ -144,23 +174,19 @@ class Refs:
             for id, _, ref, *_ in self._objects(self._progs, btfs)
             if id not in self._own["prog"]
         }
-        links = {
-            id: LinkRefs(ref - 1, prog, target)
-            for id, prog, ref, target, _, _ in self._objects(self._links, btfs)
-            if id not in self._own["link"]
-        }
-        found = Snapshot(maps, progs, links, btfs=btfs)
-        files: _Files = {}
-        others: _Files = {}
-        events: dict[int, int] = {}
+        links, types = {}, {}
+        for id, prog, ref, target, _, type in self._objects(self._links, btfs):
+            if id not in self._own["link"]:
+                links[id], types[id] = LinkRefs(ref - 1, prog, target), type_name(type)
+        found = _Found(btfs)
         if fds:
-            self._read_files(self._all_files_output(), files, others, btfs, events)
+            self._read_files(self._all_files_output(), found)
         for pid in pids:
             with self._files_output(pid) as output:
-                self._read_files(output, files, others, btfs, events)
+                self._read_files(output, found)
         if not btfs.keys() >= set(btf_ids):
             btfs |= self._open_btfs(set(btf_ids) - btfs.keys())
-        return replace(found, files=files, others=others, events=events)
+        return Snapshot(maps, progs, links, link_types=types, **vars(found))
 
     def _objects(self, link: int, btfs: dict[int, int]) -> Iterator[tuple[int, ...]]:
         """The records of the objects that somebody besides the iterator holds; notes their BTF."""
@@ -216,23 +242,21 @@ class Refs:
             self._own["link"].remove(id)
             os.close(link)
 
-    def _read_files(
-        self, output: bytes, files: _Files, others: _Files, btfs: dict[int, int],
-        events: dict[int, int],
-    ) -> None:  # fmt: skip
-        """Sort the records of a pass over files; notes the BTF and perf events behind them."""
+    def _read_files(self, output: bytes, found: _Found) -> None:
+        """Sort the records of a pass over files, and what is known of those behind them."""
         bias = 0 if self._btf.has("file", "f_ref") else 1
+        numbers = {"btf": found.btfs, "perf_event": found.events, "iter": found.iters}
         for record in struct.iter_unpack(iterators.FILE_RECORD, output):
-            pid, fd, f_op, refs, object_id, _, more = record
+            pid, fd, f_op, refs, object_id, _, more, group = record
             kind = self._kinds.get(f_op, "other")
             if object_id in self._own.get(kind, ()):
                 continue
-            if kind == "btf":
-                btfs[object_id] = more
-            elif kind == "perf_event":
-                events[object_id] = more
-            found = others if kind in ("perf_event", "socket", "other") else files
-            found.setdefault(pid, {})[fd] = FileRefs(kind, object_id, refs - bias)
+            if kind in numbers:
+                numbers[kind][object_id] = more
+            elif kind == "socket" and (more or group):
+                found.sockets[object_id] = SocketProgs(more, group)
+            files = found.others if kind in _OTHERS else found.files
+            files.setdefault(pid, {})[fd] = FileRefs(kind, object_id, refs - bias)
 
     def _open_btfs(self, ids: Collection[int]) -> dict[int, int]:
         """The counts of BTF by id: an own file leads there for a moment. Of those that exist."""
@@ -266,9 +290,10 @@ class Refs:
             for fd in fds.values():
                 until_read.callback(os.close, fd)
             sock = until_read.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM))
-            fds |= {"link": learner, "socket": sock.fileno()}
+            fds |= {"link": learner, "socket": sock.fileno(), "iter": bpf.iter_create(learner)}
+            until_read.callback(os.close, fds["iter"])
             with contextlib.suppress(OSError):  # not everybody may open one
-                fds["perf_event"] = libc.perf_event_open(*libc.QUIET_EVENT)
+                fds["perf_event"] = events.software()
                 until_read.callback(os.close, fds["perf_event"])
             output = _output(learner)
         records = {

@@ -80,6 +80,20 @@ ATTACH_TYPES: Final = {
     "netfilter": 45,
     "tcx_ingress": 46,
     "tcx_egress": 47,
+    "trace_uprobe_multi": 48,
+}
+LINK_TYPES: Final = {
+    "raw_tracepoint": 1,
+    "tracing": 2,
+    "cgroup": 3,
+    "iter": 4,
+    "netns": 5,
+    "xdp": 6,
+    "perf_event": 7,
+    "netfilter": 10,
+    "tcx": 11,
+    "uprobe_multi": 12,
+    "sockmap": 14,
 }
 MODES: Final = {"read_write": 0, "read_only": 1 << 3, "write_only": 1 << 4}  # of a map's file
 MAP_FLAGS: Final = {"no_prealloc": 1, "mmapable": 1 << 10, "preserve_elems": 1 << 11, **MODES}
