@@ -278,6 +278,22 @@ def test_sockets_of_tcp_join_when_they_listen(world: World, actor: Actor) -> Non
     settles(world, progs={one: 1, two: 1})
 
 
+def test_connections_of_tcp_are_in_no_group(world: World, actor: Actor) -> None:
+    """Though they could share the port: they have nothing to detach, others must not even ask."""
+    one, _ = filters(actor)
+    ok(actor, "switch_device", target="lo", on=True)
+    ok(actor, "inet_socket", type="stream", reuseport=True)
+    ok(actor, "bind_port", socket=5, port=7)
+    ok(actor, "listen", socket=5)
+    ok(actor, "reuseport_attach", socket=5, prog=3)
+    ok(actor, "inet_socket", type="stream")
+    ok(actor, "connect_port", socket=6, port=7)
+    ok(actor, "accept", socket=5)
+    have(world, (0, one))
+    assert errnos(actor, "reuseport_attach", {"socket": 7, "prog": 4}) == ["EINVAL"]
+    assert errnos(actor, "reuseport_detach", {"socket": 7}, {"socket": 6}) == ["ENOENT", "EINVAL"]
+
+
 def test_what_is_no_group(actor: Actor) -> None:
     """The program is looked at before the socket: it is a socket's that can share a port."""
     ok(actor, "prog_load", type="socket_filter")

@@ -63,7 +63,7 @@ def test_an_event_holds_its_program(world: World, actor: Actor, kind: str) -> No
     ok(actor, "close", fd=5)
     settles(world, progs={first: 2, second: 1})
     ok(actor, "close", fd=6)
-    settles(world, progs={first: 1, second: 1})
+    assert world.snapshot().progs == {first: 1, second: 1}  # before close returns
 
 
 @pytest.mark.parametrize("kind", EVENTS)
@@ -102,6 +102,24 @@ def test_all_events_of_a_tracepoint_share_its_programs(world: World, actor: Acto
     ok(actor, "close", fd=6)
     settles(world, progs={first: 2, second: 1})
     assert errnos(actor, "tracepoint_open", {"target": "no_such"}) == ["ENOENT"]
+
+
+def test_the_programs_at_a_tracepoint(actor: Actor) -> None:
+    """In the order in which they came, whether by a link or not, and whichever event is asked."""
+    first, second = event(actor, "tracepoint", 2)
+    ok(actor, "tracepoint_open")
+    ok(actor, "tracepoint_open")
+    ok(actor, "tracepoint_open", target="bpf_trace_printk")
+    ok(actor, "perf_set_bpf", event=6, prog=4)
+    ok(actor, "perf_link", event=5, fd=3)
+    for fd in (5, 6, 7):
+        assert ok(actor, "tracepoint_attached", event=fd).attached == ((second, 0), (first, 0))
+    assert ok(actor, "tracepoint_attached", event=8).attached == ()
+    ok(actor, "close", fd=6)
+    assert ok(actor, "tracepoint_attached", event=5).attached == ((first, 0),)
+    ok(actor, "perf_event_open")
+    others = [{"event": fd} for fd in (6, 3, 77)]
+    assert errnos(actor, "tracepoint_attached", *others) == ["EINVAL", "ENOTTY", "EBADF"]
 
 
 def test_a_tracepoint_has_64_programs(world: World, actor: Actor) -> None:

@@ -36,6 +36,11 @@ def perf_set_bpf(event: int, prog: int) -> Result:
     return Result()
 
 
+def tracepoint_attached(event: int) -> Result:
+    """The programs at the tracepoint of an event, with or without links, in running order."""
+    return Result(attached=tuple((id, 0) for id in events.programs(event)))
+
+
 def perf_link(event: int, fd: int) -> Result:
     """Attach a program to a perf event by a link, which holds the event's file: descriptor and id.
 
@@ -100,6 +105,6 @@ def read_all(fd: int) -> Result:
 
 COMMANDS: Final = (
     *(perf_event_open, uprobe_open, tracepoint_open, perf_set_bpf, perf_link),
-    *(raw_tracepoint_open, tracing_link, uprobe_multi_link),
+    *(tracepoint_attached, raw_tracepoint_open, tracing_link, uprobe_multi_link),
     *(iter_link, iter_create, iter_open, read_all),
 )

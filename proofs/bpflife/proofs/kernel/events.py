@@ -26,7 +26,8 @@ QUIET_TRACEPOINT: Final = "bpf_test_finish"
 _NOTHING = 1, 10  # type and config of an event that only BPF programs write to
 _TRACEPOINT = 2  # PERF_TYPE_TRACEPOINT
 _OPEN = {"x86_64": 298, "aarch64": 241}  # perf_event_open
-_SET_BPF = 0x40042408  # PERF_EVENT_IOC_SET_BPF (include/uapi/linux/perf_event.h)
+_SET_BPF, _QUERY_BPF = 0x40042408, 0xC008240A  # PERF_EVENT_IOC_* (include/uapi/linux/perf_event.h)
+_QUERY_SIZE = 64  # program ids; a tracepoint's limit (kernel/trace/bpf_trace.c:BPF_TRACE_MAX_PROGS)
 _ATTR = struct.Struct("=IIQ40xQQ64x")  # struct perf_event_attr: type, size, config, config1, 2
 _PAGE = 4096  # bytes
 
@@ -61,6 +62,17 @@ def tracepoint_number(name: str) -> int:
 def set_program(event: int, prog: int) -> None:
     """Attach a program to an event (kernel/events/core.c:perf_event_set_bpf_prog)."""
     libc.ioctl(event, _SET_BPF, ctypes.c_long(prog), "PERF_EVENT_IOC_SET_BPF")
+
+
+def programs(event: int) -> tuple[int, ...]:
+    """Ids of the programs at the tracepoint of an event, in running order; EINVAL for other events.
+
+    (kernel/trace/bpf_trace.c:perf_event_query_prog_array)
+    """
+    query = ctypes.create_string_buffer(struct.pack("=I", _QUERY_SIZE), 8 + 4 * _QUERY_SIZE)
+    libc.ioctl(event, _QUERY_BPF, query, "PERF_EVENT_IOC_QUERY_BPF")
+    _, count, *ids = struct.unpack(f"={2 + _QUERY_SIZE}I", query)
+    return tuple(ids[:count])
 
 
 @contextlib.contextmanager

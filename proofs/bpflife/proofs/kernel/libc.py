@@ -179,7 +179,7 @@ def pidfd_getfd(pidfd: int, fd: int) -> int:
     return syscall("pidfd_getfd", _PIDFD_GETFD, pidfd, fd, 0)
 
 
-def ioctl(fd: int, request: int, argument: bytes | ctypes.c_long, what: str) -> None:
+def ioctl(fd: int, request: int, argument: Any, what: str) -> None:
     """An ioctl(2)."""
     checked(_libc.ioctl(fd, ctypes.c_ulong(request), argument), what)
 
