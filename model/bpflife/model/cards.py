@@ -92,15 +92,16 @@ Kind = Annotated[str, Field(pattern=r"^[a-z][a-z_]{0,29}$"), AfterValidator(_own
 
 class Target(Document):
     """What the hook belongs to. `held_by`: what keeps the target alive: an open file (it dies
-    with the last descriptor), a directory or a registration (it dies when somebody removes it).
+    with the last descriptor), a directory or a registration (it dies when somebody removes it), or
+    the kernel, of which it is a part (it never dies; a scenario gives it a name).
     `readers`: the flavour of RCU under which an event runs what is attached. `call`: how strace
     prints the system call that makes one, where the card brings it."""
 
     kind: Kind
     readers: Literal["rcu", "rcu tasks trace"] = "rcu"
-    held_by: Literal["file", "directory", "registration"]
+    held_by: Literal["file", "directory", "registration", "kernel"]
     made_by: Name
-    removed_by: Name
+    removed_by: Name | None = None
     call: Text = ""
 
 
@@ -226,5 +227,5 @@ class Linux(Document):
     """A file of linux/: system calls, the targets' life, release paths."""
 
     operations: dict[Name, Operation] = {}
-    targets: dict[Literal["directory", "registration", "file"], HowMade] = {}
+    targets: dict[Literal["directory", "registration", "file", "kernel"], HowMade] = {}
     release: dict[Name, Release] = {}

@@ -141,7 +141,7 @@ def _check_else(step: Step, text: str, errno: str, undo: Undo) -> None:
     """An `else` says what a failure is answered with, so the step must be able to fail."""
     if (errno or undo) and not step.checks:
         raise StepError(f"`{text}` can't fail: it has no `else`")
-    if errno and not text.startswith("expect "):
+    if errno and not text.startswith(("expect ", "find ")):
         known = ", ".join(dict.fromkeys(check.errno for check in step.checks))
         raise StepError(f"`{text}` has errnos of its own ({known}): leave `{errno}` out")
 

@@ -198,10 +198,13 @@ LINK_PROG = Family("link_prog", (OBJ,), OBJ, counted=True, targets=("prog",), pa
 LISTED = Family("listed", (OBJ,), OBJ, part="attachments")
 RECORDED = Family("recorded", (OBJ,), OBJ, counted=True, part="records")
 MODE_AT = Family("attach_mode", (OBJ,), Sort("attach mode"), part="modes")  # of the hook's entry
+HOLDS = Family(  # what a link is attached to, where it keeps that
+    *("holds", (OBJ,), OBJ), counted=True, user=True, targets=("file", "map", "netns"), part="holds"
+)
 RUNS_BEFORE = Family("runs_before", (OBJ, OBJ), BOOL, part="order")  # of attachments of one hook
 PUBLISHED = Family("published", (OBJ,), BOOL, part="processes")  # its id can be looked up
 XDP_STATE = Family(  # dev->xdp_state; what runs is another pointer, the hook's entry
-    "xdp_state", (OBJ,), OBJ, counted=True, owners=("netdev",), targets=("prog",), part="xdp"
+    "xdp_state", (OBJ,), OBJ, counted=True, owners=("netdev",), targets=("prog",), part="xdp_state"
 )
 DISPATCHED = Family(  # the machine's dispatcher jumps to it: held while any device runs it
     "dispatched", (OBJ,), OBJ, counted=True, owners=("prog",), targets=("prog",), part="xdp"

@@ -180,6 +180,9 @@ class System:
         found = [replace(s.LINK_PROG, owners=kinds), replace(s.LISTED, owners=kinds, targets=hooks)]
         if records:
             found.append(replace(s.RECORDED, owners=records, targets=records))
+        keep = tuple(k for k, c in self.links.items() if "put held" in c.on_last_put)
+        if keep:
+            found.append(replace(s.HOLDS, owners=keep))
         return found + ([replace(s.RUNS_BEFORE, owners=kinds)] if "order" in self.parts else [])
 
     def targets_of(self, family: Family) -> tuple[str, ...]:
@@ -356,7 +359,7 @@ class System:
                 raise InputError(f"{card.api}: target: made_by: {what}")
             return {}
         how = self.linux.targets[target.held_by]
-        gone = {target.removed_by: how.remove} if how.remove else {}
+        gone = {target.removed_by: how.remove} if how.remove and target.removed_by else {}
         own = {"kernel": {"command": target.made_by}, "call": target.call or how.make.call}
         return {target.made_by: how.make.model_copy(update=own), **gone}
 

@@ -124,8 +124,12 @@ def _at_place(
         if state == "full" and fact.kinds.get(r) == ("file",):
             family = graph.frame.registers[r]
             found.append(here(f"target is behind {r}", _behind(family)))
+        if state == "full" and fact.kinds.get(r) == (kind,):
+            found.append(here(f"target is {r}", _target(graph.frame.registers[r])))
     if not fact.locked:
         found.append(here("lock not held", lambda k, t: ne(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
+        if _keeping(graph, fact):
+            found.append(here("target there", _there(graph, fact)))
     if fact.locked:
         found.append(here("lock held", lambda k, t: eq(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
         found += [here(what, holds) for what, holds in _conditions(system, graph, fact)]
@@ -216,7 +220,7 @@ def _conditions(system: System, graph: Graph, fact: Facts) -> list[tuple[str, ob
         return not asked or bool(asked & fact.passed)
 
     if can_be("expect target live"):
-        found.append(("target there", lambda k, t: graph.frame.there(k, k.get(s.TARGET, t))))
+        found.append(("target there", _there(graph, fact)))
     publishes = any(x.startswith("publish entry") for x in texts)
     if ("expect entry == none" in texts or publishes) and can_be("expect entry == none"):
         found.append(("entry empty", lambda k, t: eq(k.get(entry, k.get(s.TARGET, t)), NONE)))
@@ -232,6 +236,28 @@ def _conditions(system: System, graph: Graph, fact: Facts) -> list[tuple[str, ob
         if state == "full" and any(x.startswith(f"copy {r} of ") for x in fact.passed):
             found.append((f"{r} is in the list", _listed(graph.frame.registers[r])))
     return found
+
+
+def _there(graph: Graph, fact: Facts) -> object:
+    """The target can be found. Where an open file keeps it, that is said along: whoever puts the
+    target has to find that there is one more reference."""
+
+    def holds(k: View, t: Value) -> Value:
+        kept = [x(k, t) for x in _keeping(graph, fact)]  # type: ignore[operator]
+        return And(graph.frame.there(k, k.get(s.TARGET, t)), *kept)
+
+    return holds
+
+
+def _keeping(graph: Graph, fact: Facts) -> list[object]:
+    """How the call keeps its target: a local is it, or an open file of it."""
+    regs, full = graph.frame.registers, [r for r, state in fact.regs.items() if state == "full"]
+    found = [_behind(regs[r]) for r in full if fact.behind.get(r) == fact.target]
+    return found + [_target(regs[r]) for r in full if fact.kinds.get(r) == (fact.target,)]
+
+
+def _target(family: Family) -> object:
+    return lambda k, t: eq(k.get(family, t), k.get(s.TARGET, t))
 
 
 def _listed(family: Family) -> object:
@@ -332,10 +358,27 @@ def _locks(system: System) -> list[Invariant]:
 
     return [
         _idle(system),
+        _locked_target(system),
         Invariant("who holds the lock is in its locked section", (OBJ,), holder),
         Invariant("who locks itself is in its locked section", (OBJ,), self_holder),
         Invariant("one holder of a lock", (OBJ,), one_holder),
     ]
+
+
+def _locked_target(system: System) -> Invariant:
+    """A target that somebody has locked lives, or waits for the lock that its death takes."""
+    before = {  # the places of its death up to that where it takes the lock
+        kind: range(graph.base, 1 + max(e.source for e in graph.edges if e.step.lock == 1))
+        for kind, graph in system.releases.items()
+        if kind in system.targets and any(e.step.lock == 1 for e in graph.edges)
+    }
+
+    def body(k: View, o: Value) -> Value:
+        waits = [And(k.kind(o, kind), one_of(k.get(s.AT, o), at)) for kind, at in before.items()]
+        there = Or(k.live(o), And(eq(k.get(s.LIFE_OF, o), LIFE.dying), Or(*waits)))
+        return Or(eq(k.get(s.LOCK, o), NONE), Not(k.kind(o, *before)), there)
+
+    return Invariant("a locked target has not died", (OBJ,), body)
 
 
 def _idle(system: System) -> Invariant:

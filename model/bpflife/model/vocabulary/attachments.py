@@ -14,6 +14,8 @@ something of all that were ever listed, so that none of it has to be moved when 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
@@ -73,6 +75,42 @@ def _create(f: Frame, reg: str, kind: str, prog: str) -> Step:
     words = f"creates {{{reg}}} with refcnt 1; it holds the program from now on"
     text, regs = f"create {reg} {kind} of {prog}", {reg: "full", prog: "empty"}
     return Step(text, words, effect, regs=regs, kinds=(kind,), makes=reg)
+
+
+@step("create {reg} {kind} of {prog} holding {what}")
+def _create_holding(f: Frame, reg: str, kind: str, prog: str, what: str) -> Step:
+    """The same, and it takes over the reference to what it will be attached to: that can't go as
+    long as the link is there. (bpf_perf_link_attach: kernel/bpf/syscall.c; bpf_nf_link_attach)"""
+    made = _create(f, reg, kind, prog)
+
+    def effect(k: View, e: Env) -> None:
+        held = k.get(f.reg(what), e["me"])
+        k.need(ne(held, NONE), f"create {reg} finds what to hold in {what}")
+        made.effect(k, e)
+        k.set(s.HOLDS, (k.get(f.reg(reg), e["me"]),), held)
+        k.set(f.reg(what), (e["me"],), NONE)
+        if "map" in s.HOLDS.targets:
+            f.count_user(k, held, 1)
+
+    text = f"{made.text} holding {what}"
+    return replace(made, text=text, effect=effect, regs={**made.regs, what: "empty"})
+
+
+@step("share program of {link} as {reg}")
+def _share(f: Frame, link: str, reg: str) -> Step:
+    """A further reference to a link's program, for a hook that holds it too. (bpf_prog_inc)"""
+
+    def effect(k: View, e: Env) -> None:
+        prog = k.get(s.LINK_PROG, k.get(f.reg(link), e["me"]))
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"share finds the local {reg} empty")
+        k.inc(prog)
+        k.set(f.reg(reg), (e["me"],), prog)
+
+    words, text = (
+        "takes a second reference on its program: refcnt +1",
+        f"share program of {link} as {reg}",
+    )
+    return Step(text, words, effect, regs={reg: "full"}, kinds=("prog",))
 
 
 @step("swap program of {link} <-> {reg}")

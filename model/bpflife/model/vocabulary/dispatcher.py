@@ -11,24 +11,53 @@ from __future__ import annotations
 from .. import state as s
 from ..readers import inside
 from ..state import View
-from ..steps import Env, Frame, Step, StepError
-from ..values import NONE, OBJ, And, If, Not, Or, eq, ne
+from ..steps import Env, Frame, Guard, Step, StepError
+from ..values import NONE, OBJ, And, If, Not, Or, Value, eq, ne
 from .registry import step
 
 
 @step("dispatch: begin", part="xdp")
 def _dispatch(f: Frame) -> Step:
     """The dispatcher takes in what the device runs now, if it does not have it yet, and lets go of
-    what the device ran before, if none runs that any more. If one of both was so, a grace period
-    starts. (bpf_dispatcher_change_prog: kernel/bpf/dispatcher.c; it has room for 48 programs)"""
+    what the device ran before (so says its record, or its link), if none runs that any more. If one
+    of both was so, a grace period starts.
+    (bpf_dispatcher_change_prog: kernel/bpf/dispatcher.c; it has room for 48 programs)"""
 
+    links = tuple(kind for kind in f.beside if kind in f.links)
+
+    def before(k: View, e: Env) -> Value:
+        t = f.target(k, e)
+        own = k.get(s.XDP_STATE, t) if "xdp_state" in f.parts else NONE
+        if not links:
+            return own
+        link = k.find(OBJ, lambda x: eq(k.get(s.LISTED, x), t), "|".join(links))
+        return If(ne(own, NONE), own, k.get(s.LINK_PROG, link), OBJ)
+
+    def now(k: View, e: Env) -> Value:
+        return k.get(f.entry, f.target(k, e))
+
+    return _dispatching(f, "dispatch: begin", now, before)
+
+
+@step("dispatch of link: begin", part="xdp")
+def _dispatch_link(f: Frame) -> Step:
+    """The same, for a link that has left its device: which runs nothing now, and ran its program
+    before. The link is in the local `link`, or is the dying one."""
+
+    def before(k: View, e: Env) -> Value:
+        link = e["me"] if f.own in f.links else k.get(f.reg("link"), e["me"])
+        return k.get(s.LINK_PROG, link)
+
+    return _dispatching(f, "dispatch of link: begin", lambda k, e: NONE, before)
+
+
+def _dispatching(f: Frame, text: str, now: Guard, before: Guard) -> Step:
     kind = next((kind for kind in f.targets if kind in s.XDP_STATE.owners), "")
     if not kind:
         raise StepError("dispatch: the hook is no network device")
 
     def effect(k: View, e: Env) -> None:
-        t = f.target(k, e)
-        new, old = k.get(f.entry, t), k.get(s.XDP_STATE, t)
+        new, old = now(k, e), before(k, e)
         come = And(ne(new, NONE), eq(k.get(s.DISPATCHED, new), NONE))
         unused = k.all(OBJ, lambda o: ne(k.get(f.entry, o), old), kind)
         go = And(ne(k.get(s.DISPATCHED, old), NONE), unused)
@@ -43,10 +72,10 @@ def _dispatch(f: Frame) -> Step:
         )
 
     words = "the dispatcher jumps to what devices run now; if that is news, it waits for readers"
-    return Step("dispatch: begin", words, effect)
+    return Step(text, words, effect)
 
 
-@step("swap state <-> {reg}", part="xdp")
+@step("swap state <-> {reg}", part="xdp_state")
 def _swap(f: Frame, reg: str) -> Step:
     """The device's record of its program and the local change places. (dev_xdp_set_prog)"""
 
@@ -60,7 +89,7 @@ def _swap(f: Frame, reg: str) -> Step:
     return Step(f"swap state <-> {reg}", words, effect, regs={reg: "maybe"}, kinds=("prog",))
 
 
-@step("clear state -> {reg}", part="xdp")
+@step("clear state -> {reg}", part="xdp_state")
 def _clear(f: Frame, reg: str) -> Step:
     """The device's record is empty, the local holds its reference. (dev_xdp_set_prog)"""
 

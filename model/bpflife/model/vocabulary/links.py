@@ -11,6 +11,8 @@ target has a lock of its own, so that looking and locking are one step.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
@@ -93,6 +95,43 @@ def _unlist(f: Frame, reg: str) -> Step:
         f"unlist {reg}", "takes the link out of the hook's list, if it is in one", effect,
         waits=lambda k, e: k.unlocked(target(k, e)), first=_not_freed(target),
     )  # fmt: skip
+
+
+@step("unlist {reg} -> {old}")
+def _unlist_entry(f: Frame, reg: str, old: str) -> Step:
+    """The same; what the hook's entry has of the link goes into the local `old`, if anything.
+    (bpf_xdp_link_detach, dev_xdp_detach_link: net/core/dev.c)"""
+    made, target = _unlist(f, reg), _hook_of(f, reg)
+
+    def effect(k: View, e: Env) -> None:
+        take_entry(f, k, e, target(k, e), old)
+        made.effect(k, e)
+
+    text, regs = f"unlist {reg} -> {old}", {old: "maybe"}
+    return replace(made, text=text, effect=effect, regs=regs, kinds=("prog",))
+
+
+def take_entry(f: Frame, k: View, e: Env, target: Value, old: str) -> None:
+    """The program in a hook's entry goes into a local."""
+    k.need(
+        eq(k.get(f.reg(old), e["me"]), NONE), f"what takes the entry finds the local {old} empty"
+    )
+    k.set(f.reg(old), (e["me"],), k.get(f.entry, target))
+    k.set(f.entry, (target,), NONE)
+
+
+@step("leave hook -> {old}")
+def _leave_entry(f: Frame, old: str) -> Step:
+    """The dying link leaves its hook; what the hook's entry has of it goes into a local, if
+    anything. (bpf_xdp_link_release, bpf_perf_link_release)"""
+    made = _leave(f)
+
+    def effect(k: View, e: Env) -> None:
+        take_entry(f, k, e, k.get(s.LISTED, e["me"]), old)
+        made.effect(k, e)
+
+    text, regs = f"leave hook -> {old}", {old: "maybe"}
+    return replace(made, text=text, effect=effect, regs=regs, kinds=("prog",))
 
 
 @step("leave hook")

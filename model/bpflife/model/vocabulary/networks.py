@@ -41,6 +41,27 @@ def _swap(f: Frame, reg: str) -> Step:
     return Step(text, "is in another network namespace", effect, regs=regs, kinds=("netns",))
 
 
+@step("get {reg} from own network")
+def _get_own(f: Frame, reg: str) -> Step:
+    """The call works on the network namespace that the caller is in; it waits where that is the
+    world's first, which is no object here. In the kernel a namespace belongs to the thread, which
+    does nothing else meanwhile; here to the process, so the call takes a reference of its own.
+    (netns_bpf_prog_attach: kernel/bpf/net_namespace.c)"""
+
+    def effect(k: View, e: Env) -> None:
+        net = net_of(k, e)
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"get {reg} finds the local empty")
+        k.inc(net)
+        k.set(f.reg(reg), (e["me"],), net)
+        k.set(s.TARGET, (e["me"],), net)
+
+    text, words = f"get {reg} from own network", "works on the network namespace that it is in"
+    return Step(
+        text, words, effect, waits=lambda k, e: ne(net_of(k, e), NONE), regs={reg: "full"},
+        kinds=("netns",), target="netns",
+    )  # fmt: skip
+
+
 @step("get {reg} from network of {process}")
 def _get_theirs(f: Frame, reg: str, process: str) -> Step:
     """A counted reference to the network namespace of a process; it waits where that is the world's

@@ -13,7 +13,7 @@ from ..values import FD, IDX, NONE, OBJ, And, Not, Or, Value, eq, ne, one_of
 from .networks import near
 from .paths import lookup
 from .programs import loaded_as
-from .registry import OWN_SLOTS, step
+from .registry import OWN_SLOTS, nothing, step
 
 WRONG_KIND = {"socket": "ENOTSOCK", "tap": "ENOTTY"}  # said of another kind of file; else EINVAL
 ABSENT = {"netdev": "ENODEV"}  # what a call says where there is no target of that name; else ENOENT
@@ -141,6 +141,19 @@ def _target_behind(f: Frame, reg: str, errno: str) -> Step:
     return Step(text, words, effect, checks=(check,), target=f.hook, behind={reg: f.hook})
 
 
+@step("expect {reg} on no other target")
+def _on_no_other(f: Frame, reg: str, errno: str) -> Step:
+    """No target of this kind has the local's program, else the errno: they share one list of
+    programs. (bpf_prog_array_copy: kernel/bpf/core.c; perf_event_attach_bpf_prog)"""
+
+    def holds(k: View, e: Env) -> Value:
+        prog = k.get(f.reg(reg), e["me"])
+        return eq(k.find(OBJ, lambda o: eq(k.get(f.entry, o), prog), f.hook), NONE)
+
+    text, words = f"expect {reg} on no other target", "looks what is attached elsewhere"
+    return Step(text, words, nothing, checks=(Check(errno, holds),))
+
+
 def _is_of(f: Frame, arg: str, errno: str, kinds: Sequence[str]) -> Check:
     return Check(errno, lambda k, e: k.kind(k.get(s.FILE_OBJ, f.file_of(k, e, arg)), *kinds))
 
@@ -173,7 +186,7 @@ def _hold(f: Frame, reg: str, arg: str) -> Step:
     is_target = sort in f.targets
     if sort != "fd":
         other = [_is_of(f, arg, WRONG_KIND.get(sort, "EINVAL"), (sort,))]
-        checks += _knows_the_call(f, arg, (sort,)) if is_target else other
+        checks += _knows_the_call(f, arg, (sort,)) if sort in f.events else other
 
     def effect(k: View, e: Env) -> None:
         file = f.file_of(k, e, arg)
@@ -253,10 +266,10 @@ def _take_dir(f: Frame, reg: str) -> Step:
 
 
 @step("find {target}")
-def _find(f: Frame, target: str) -> Step:
+def _find(f: Frame, target: str, errno: str) -> Step:
     """Looks a hook target up by its name. The call is inside it from then on: it can die, but its
     memory stays until the call returns. ENOENT: it is gone; ENODEV: the device is gone, or in
-    another network namespace than the caller.
+    another network namespace than the caller; or the errno that the step says.
     (cgroup_get_from_fd; the offline of a cgroup does not wait for cgroup_put, its free does)"""
     kind = f.args.get(target)
     if kind is None:
@@ -268,7 +281,7 @@ def _find(f: Frame, target: str) -> Step:
     def found(k: View, e: Env) -> Value:
         return And(f.there(k, e[target]), near(k, e, e[target]) if in_net else True)
 
-    check = Check(ABSENT.get(kind, "ENOENT"), found)
+    check = Check(errno or ABSENT.get(kind, "ENOENT"), found)
 
     def effect(k: View, e: Env) -> None:
         k.set(s.TARGET, (e["me"],), e[target])
@@ -332,7 +345,13 @@ def _put_own(f: Frame, word: str, slot: Family) -> Step:
     return Step(f"put {word}", words, one, (Param("i", IDX),), loop=True, done=done)
 
 
-ALWAYS_FULL = ("object", "pinned", "root", "program")  # nothing else may be missing at the end
+ALWAYS_FULL = (
+    "object",
+    "pinned",
+    "root",
+    "program",
+    "held",
+)  # nothing else may be missing at the end
 OWN_WORDS = {
     "object": "the open file is closed for good: what it held loses a reference",
     "pinned": "the file in bpffs has no name any more: what it held loses a reference",
@@ -346,7 +365,8 @@ OWN_WORDS = {
     "peer_born": "lets go of the cgroup of the other end, which was closed before, if any",
     "skb_verdict": "lets go of the program that ran on what it received, if any",
     "msg_parser": "lets go of the program that ran on what it sent, if any",
-    "program": "the dead link gives its program back: refcnt -1",
+    "program": "gives its program back: refcnt -1",
+    "held": "lets go of what it was attached to: it need not be kept any more",
 }
 
 

@@ -29,6 +29,7 @@ OWN_SLOTS: dict[str, Family] = {  # `put object`: a slot of the dying object, no
     "peer_born": s.PEER_BORN,
     **{family.name: family for family in s.VERDICTS},
     "program": s.LINK_PROG,
+    "held": s.HOLDS,
 }
 VOCABULARY: dict[str, tuple[re.Pattern[str], Maker, str]] = {}
 PART: dict[str, str] = {}  # form -> the part of Linux that it is about, if it is not the core

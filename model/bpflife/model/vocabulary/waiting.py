@@ -103,6 +103,6 @@ WAITS = {  # a step in words -> its two halves
     text: (f"{text}: begin", "wait rcu: end")
     for text in (
         *("wait rcu", "wait rcu tasks trace", "wait rcu by flavour"),
-        "dispatch",
+        *("dispatch", "dispatch of link"),
     )
 } | {"wait rcu if deferred": ("wait rcu if deferred: begin", "wait rcu if deferred: end")}
