@@ -33,6 +33,13 @@ ALIKE = {  # behind a file: all look so
     "netns": ("namespace", "network"),
     "tap": ("device", "tap"),
 }
+
+
+def network_of(process: str) -> str:
+    """How the network namespace of a process is called."""
+    return f"network of {process}"
+
+
 FIRST_FD = 3  # 0, 1 and 2 are taken in every process
 CPUS = 2
 MAX_THREADS = 8
@@ -384,18 +391,34 @@ class World:
                 name[n]: (
                     count[n],
                     name[self.get(s.LINK_PROG, n)],
-                    name.get(self.get(s.LISTED, n), ""),
+                    self._hook(self.get(s.LISTED, n)),
                 )
                 for n in of("link")
             },
             fds=fds,
-            hooks={
-                f"{name[n]} {hook}".strip(): [name[p] for p in self.programs_of(n, card)]
-                for n in live
-                if self._in_sight(n, self.kind_word(n), fds)
-                for hook, card in self.system.hooks_of(self.scope.kinds[n - 1]).items()
-            },
+            hooks=self._hooks(live, fds),
         )
+
+    def _hooks(
+        self, live: Iterable[int], fds: Mapping[str, Mapping[str, tuple[str, str, int]]]
+    ) -> dict[str, list[str]]:
+        """What is attached, by the name of the hook. A network namespace has none of its own: it
+        is said of the processes that are in it."""
+        seen = [(self.objects[n], n) for n in live if self._in_sight(n, self.kind_word(n), fds)]
+        if s.NET in self.system.families:
+            alive = [p for p in self.scope.domain(PROC) if self.get(s.RUN_OF, p) == RUN.running]
+            seen += [(network_of(self.procs[p - 1]), self.get(s.NET, p)) for p in alive]
+        return {
+            f"{label} {hook}".strip(): [self.objects[p] for p in self.programs_of(n, card)]
+            for label, n in seen
+            if n
+            for hook, card in self.system.hooks_of(self.scope.kinds[n - 1]).items()
+        }
+
+    def _hook(self, target: int) -> str:
+        """What a link is attached to; "" where that is nothing."""
+        kind = self.kind_word(target) if target else ""
+        return ALIKE[kind][1] if kind in ALIKE else self.objects.get(target, "")
 
     def kind_word(self, n: int) -> str:
         """The kind of an object as scenarios name it."""

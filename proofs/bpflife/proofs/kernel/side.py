@@ -32,8 +32,9 @@ from bpflife.model.world import ALIKE
 from . import libc
 from .actors import Actor, Reply
 from .commands import COMMANDS
-from .refs import FileRefs, LinkRefs, Snapshot
-from .world import World
+from .hooks import attached
+from .refs import FileRefs, LinkRefs, device
+from .world import World, network
 
 T = TypeVar("T")
 NAME_LENGTH = 15  # BPF_OBJ_NAME_LEN - 1
@@ -41,6 +42,13 @@ CLOSED = -1  # what a descriptor variable holds when the call that should have s
 ROOT_DIRECTORY = ("other", 1)  # of a bpffs: simple_fill_super numbers it 1
 NAMESPACES = 0xF0000000  # files of namespaces are numbered from here on (PROC_DYNAMIC_FIRST)
 ELEMENTS = MAX_KEY + 1  # of every map, so that inner maps fit
+
+LOADED_AS = {  # a type of program -> what the kernel calls it, and what it must be loaded for
+    "xdp_devmap": ("xdp", "xdp_devmap"),
+    "xdp_cpumap": ("xdp", "xdp_cpumap"),
+    "sk_lookup": ("sk_lookup", "sk_lookup"),
+    "netfilter": ("netfilter", "netfilter"),
+}
 
 
 class NotThereError(Exception):
@@ -72,6 +80,10 @@ class KernelSide:
         self.language = Language(self.system)
 
     # -- doing ---------------------------------------------------------------------------------
+
+    def running(self) -> list[Actor]:
+        """The processes that have not ended."""
+        return [actor for actor in self.actors.values() if actor.running]
 
     def do(self, spec: StepSpec, step: Step) -> str | None:
         """One step of the scenario: the errno's name, or None."""
@@ -160,9 +172,8 @@ class KernelSide:
         if value in MAP_TYPE.names and value in arg.words:
             entries = {} if value == "ringbuf" else {"entries": ELEMENTS}
             return {"type": value, **entries}
-        if value in ("xdp_devmap", "xdp_cpumap"):
-            return {"type": "xdp", "attach_type": value}
-        return {"type": value}
+        kind, attach_type = LOADED_AS.get(value, (value, ""))
+        return {"type": kind, **({"attach_type": attach_type} if attach_type else {})}
 
     def _of_world(self, command: str, spec: StepSpec, step: Step) -> str | None:
         """mkdir and rmdir of a hook target, by the world."""
@@ -241,6 +252,11 @@ class KernelSide:
         if reply.errno is None:
             ours = [str(step.args[name]) for name in new]
             self.devices |= dict(zip(names, ours, strict=True))
+            here, indexes = network(actor.pid), dict(actor.call("device_indexes").named)
+            self.names |= {
+                ("hook", device(here, indexes[known])): name
+                for known, name in zip(names, ours, strict=True)
+            }
         return reply.errno
 
     def _connect(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
@@ -277,16 +293,12 @@ class KernelSide:
             if files:
                 fds[name] = {str(n): (*self._behind(f), f.refcnt) for n, f in sorted(files.items())}
         return Settled(
-            maps={self._name("map", i): tuple(refs) for i, refs in snapshot.maps.items()},
-            progs={self._name("prog", i): refs for i, refs in snapshot.progs.items()},
-            btfs={self._name("btf", i): refs for i, refs in snapshot.btfs.items()},
-            links={self._name("link", i): self._link(link) for i, link in snapshot.links.items()},
+            maps={self.name_of("map", i): tuple(refs) for i, refs in snapshot.maps.items()},
+            progs={self.name_of("prog", i): refs for i, refs in snapshot.progs.items()},
+            btfs={self.name_of("btf", i): refs for i, refs in snapshot.btfs.items()},
+            links={self.name_of("link", i): self._link(link) for i, link in snapshot.links.items()},
             fds=fds,
-            hooks={
-                **{name: self._attached(name, kind) for name, kind in self.hooks.items()},
-                **self._events(snapshot),
-                **self._devices(),
-            },
+            hooks=attached(self, snapshot),
         )
 
     def _behind(self, file: FileRefs) -> tuple[str, str]:
@@ -297,47 +309,22 @@ class KernelSide:
             return ALIKE["netns"]
         if (file.kind, file.object_id) == ("other", libc.tap_driver()):
             return ALIKE["tap"]
-        name = self._name(file.kind, file.object_id)
+        name = self.name_of(file.kind, file.object_id)
         if file.kind == "perf_event":
             return self.probes.get(file.object_id, file.kind), name
         return file.kind, name
 
-    def _name(self, kind: str, number: int) -> str:
+    def name_of(self, kind: str, number: int) -> str:
+        """The scenario's name for an object of the kernel."""
         return self.names.get((kind, number), f"{kind} {number}")
 
     def _link(self, link: LinkRefs) -> tuple[int, str, str]:
         """Its count, its program, and the hook that it is attached to, which may be removed: it
         lets its links go some time later."""
-        hook = self._name("hook", link.target_id) if link.target_id else ""
-        return link.refcnt, self._name("prog", link.prog_id), hook
-
-    def _events(self, snapshot: Snapshot) -> dict[str, list[str]]:
-        """What is attached to the perf events behind descriptors, of which a card is about some."""
-        return {
-            self._name("perf_event", i): [self._name("prog", prog)] if prog else []
-            for i, prog in snapshot.events.items()
-            if self.probes.get(i) in self.system.targets
-        }
-
-    def _devices(self) -> dict[str, list[str]]:
-        """What is attached to devices: a process in each network namespace is asked."""
-        networks = {}
-        for actor in self.actors.values() if self.devices else ():
-            if actor.running:
-                networks[os.stat(f"/proc/{actor.pid}/ns/net").st_ino] = actor
-        found: dict[str, int] = {}
-        for actor in networks.values():
-            found |= actor.call("devices").named
-        return {
-            ours: [self._name("prog", found[name])] if found[name] else []
-            for name, ours in self.devices.items()
-            if name in found
-        }
-
-    def _attached(self, hook: str, kind: str) -> list[str]:
-        attach = self.system.targets[kind].operations.attach
-        ids = self.world.attached(hook, str(attach.kernel["attach_type"]))
-        return [self._name("prog", i) for i in ids]
+        hook = self.name_of("hook", link.target_id) if link.target_id else ""
+        if NAMESPACES <= link.target_id < 1 << 32:
+            hook = ALIKE["netns"][1]
+        return link.refcnt, self.name_of("prog", link.prog_id), hook
 
 
 OF_WORLD: dict[str, Callable[[World, str], object]] = {

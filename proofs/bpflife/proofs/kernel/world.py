@@ -131,6 +131,11 @@ class World:
         """Remove a cgroup. OSError as from rmdir. The kernel detaches its programs later."""
         os.rmdir(self.cgroup_path(name))
 
+    @property
+    def network(self) -> int:
+        """The number of the network namespace that its processes begin in."""
+        return network(self._keeper.pid)
+
     def attached(self, cgroup: str, attach_type: str) -> tuple[int, ...]:
         """Ids of the programs attached to a cgroup, in running order; not the inherited ones."""
         directory = os.open(self.cgroup_path(cgroup), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -197,6 +202,11 @@ def _netfilter_place(link_id: int) -> tuple[int, int, int] | None:
         os.close(fd)
 
 
+def network(pid: int) -> int:
+    """The number of the network namespace that a process is in."""
+    return os.stat(f"/proc/{pid}/ns/net").st_ino
+
+
 def sweep() -> list[str]:
     """Remove what killed runs left behind: the paths of their cgroups. OSError without cgroup2.
 
@@ -217,6 +227,11 @@ class _Keeper:
         except BaseException:
             self._socket.close()
             raise
+
+    @property
+    def pid(self) -> int:
+        """Of the keeper."""
+        return self._process.pid
 
     def hello(self) -> dict[str, Any]:
         """Where the pins and cgroups are; RefusedError if there is no world."""

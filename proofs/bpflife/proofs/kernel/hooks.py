@@ -1,0 +1,99 @@
+"""What is attached where, as the kernel says: for the hooks that a scenario has names for.
+
+A card says how to ask about its hook (`asks:`): the command, and fixed arguments. Who is asked
+follows from what the hook belongs to: the world about its cgroups, a process in each network
+namespace about the devices there, each process about its own namespace. What a perf event runs is
+in the snapshot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from bpflife.model.cards import AttachCard
+from bpflife.model.world import network_of
+
+from .actors import Actor
+from .refs import Snapshot
+from .world import network
+
+if TYPE_CHECKING:
+    from .side import KernelSide
+
+Found = dict[str, list[str]]
+Ask = Callable[[AttachCard], tuple[int, ...]]  # the ids of the programs at a card's hook, in order
+
+
+def attached(side: KernelSide, snapshot: Snapshot) -> Found:
+    """Programs in the order in which they run, by the name of the hook."""
+    found = _events(side, snapshot) | _cgroups(side)
+    for actor in _networks(side).values() if side.devices else ():
+        found |= _devices(side, actor)
+    for actor in side.running() if "netns" in side.system.targets else ():
+        if network(actor.pid) != side.world.network:
+            found |= _asked(side, "netns", network_of(actor.name), _by_command(actor))
+    return found
+
+
+def _asked(side: KernelSide, kind: str, label: str, ask: Ask) -> Found:
+    """What is attached to each hook of one target."""
+    return {
+        f"{label} {hook}".strip(): [side.name_of("prog", i) for i in ask(card)]
+        for hook, card in side.system.hooks_of(kind).items()
+    }
+
+
+def _by_command(actor: Actor, **arguments: str) -> Ask:
+    def ask(card: AttachCard) -> tuple[int, ...]:
+        fixed = dict(card.asks)
+        reply = actor.call(fixed.pop("command"), **fixed, **arguments)
+        return tuple(prog for prog, _ in reply.attached)
+
+    return ask
+
+
+def _known(prog: int) -> Ask:
+    """Where it is known already; 0 is none."""
+    return lambda card: (prog,) if prog else ()
+
+
+def _cgroups(side: KernelSide) -> Found:
+    def ask(name: str) -> Ask:
+        return lambda card: side.world.attached(name, str(card.asks["attach_type"]))
+
+    found: Found = {}
+    for name, kind in side.hooks.items():
+        found |= _asked(side, kind, name, ask(name))
+    return found
+
+
+def _events(side: KernelSide, snapshot: Snapshot) -> Found:
+    """Of the perf events behind descriptors, those that a card is about."""
+    found: Found = {}
+    for i, prog in snapshot.events.items():
+        if (kind := side.probes.get(i, "")) in side.system.targets:
+            found |= _asked(side, kind, side.name_of("perf_event", i), _known(prog))
+    return found
+
+
+def _networks(side: KernelSide) -> dict[int, Actor]:
+    """A process in each network namespace."""
+    return {network(actor.pid): actor for actor in side.running()}
+
+
+def _devices(side: KernelSide, actor: Actor) -> Found:
+    """What is attached to the devices that a process sees. The program of XDP is said of all of
+    them at once."""
+    xdp = dict(actor.call("devices").named)
+    found: Found = {}
+    for name in xdp.keys() & side.devices.keys():
+        by_command = _by_command(actor, target=name)
+
+        def ask(card: AttachCard, name: str = name, other: Ask = by_command) -> tuple[int, ...]:
+            if card.asks["command"] != "devices":
+                return other(card)
+            return _known(xdp[name])(card)
+
+        found |= _asked(side, "netdev", side.devices[name], ask)
+    return found
