@@ -28,7 +28,7 @@ Ask = Callable[[AttachCard], tuple[int, ...]]  # the ids of the programs at a ca
 def attached(side: KernelSide, snapshot: Snapshot) -> Found:
     """Programs in the order in which they run, by the name of the hook."""
     found = _events(side, snapshot) | _cgroups(side)
-    for actor in _networks(side).values() if side.devices else ():
+    for actor in networks(side).values() if side.devices else ():
         found |= _devices(side, actor)
     for actor in side.running() if "netns" in side.system.targets else ():
         if network(actor.pid) != side.world.network:
@@ -77,7 +77,7 @@ def _events(side: KernelSide, snapshot: Snapshot) -> Found:
     return found
 
 
-def _networks(side: KernelSide) -> dict[int, Actor]:
+def networks(side: KernelSide) -> dict[int, Actor]:
     """A process in each network namespace."""
     return {network(actor.pid): actor for actor in side.running()}
 

@@ -32,9 +32,9 @@ from bpflife.model.world import ALIKE
 from . import libc
 from .actors import Actor, Reply
 from .commands import COMMANDS
-from .hooks import attached
+from .hooks import attached, networks
 from .refs import FileRefs, LinkRefs, device
-from .world import World, network
+from .world import World
 
 T = TypeVar("T")
 NAME_LENGTH = 15  # BPF_OBJ_NAME_LEN - 1
@@ -74,6 +74,7 @@ class KernelSide:
     hooks: dict[str, str] = field(default_factory=dict)  # name -> kind
     waiting: dict[int, list[str]] = field(default_factory=dict)  # a listener's inode -> connections
     devices: dict[str, str] = field(default_factory=dict)  # the kernel's name of a device -> ours
+    unseen: set[str] = field(default_factory=set)  # devices whose number is not known yet
     probes: dict[int, str] = field(default_factory=dict)  # a perf event's id -> kind of hook target
 
     def __post_init__(self) -> None:
@@ -252,12 +253,17 @@ class KernelSide:
         if reply.errno is None:
             ours = [str(step.args[name]) for name in new]
             self.devices |= dict(zip(names, ours, strict=True))
-            here, indexes = network(actor.pid), dict(actor.call("device_indexes").named)
-            self.names |= {
-                ("hook", device(here, indexes[known])): name
-                for known, name in zip(names, ours, strict=True)
-            }
+            self.unseen |= {*names}
         return reply.errno
+
+    def _see_devices(self) -> None:
+        """What number a device has is known once somebody is in its network namespace: a tap's need
+        not be that of who makes it. Before, nothing can be attached to it."""
+        for here, actor in networks(self).items() if self.unseen else ():
+            for known, index in actor.call("device_indexes").named.items():
+                if known in self.unseen:
+                    self.names[("hook", device(here, index))] = self.devices[known]
+                    self.unseen.remove(known)
 
     def _connect(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
         """The listener is found by the number of its inode; it knows who waits for accept."""
@@ -285,6 +291,7 @@ class KernelSide:
 
     def settled(self) -> Settled:
         """The kernel's state now, in the names of the scenario."""
+        self._see_devices()
         snapshot = self.world.snapshot(fds=True)
         pids = {actor.pid: name for name, actor in self.actors.items() if actor.running}
         fds = {}
