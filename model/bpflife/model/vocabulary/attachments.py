@@ -248,6 +248,19 @@ def _expect_attachment(f: Frame, exp: str, errno: str) -> Step:
     return Step(f"expect attachment of {exp}", words, nothing, checks=(_only(f, errno, found),))
 
 
+@step("expect {reg} if listed")
+def _expect_if_listed(f: Frame, reg: str, errno: str) -> Step:
+    """If anything stands in the hook's list, the caller has to say what it is about: the local is
+    not empty, else the errno. (find_detach_entry: kernel/bpf/cgroup.c)"""
+    found = _some(f, tuple(f.beside))
+
+    def holds(k: View, e: Env) -> Value:
+        return Or(ne(k.get(f.reg(reg), e["me"]), NONE), eq(found(k, e), NONE))
+
+    words = "looks whether it is said which one is meant"
+    return Step(f"expect {reg} if listed", words, nothing, checks=(Check(errno, holds),))
+
+
 @step("copy {reg} of {exp} from target")
 def _copy(f: Frame, reg: str, exp: str) -> Step:
     """An uncounted pointer to the record of this local's program in the hook's list: it is there as

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from .. import state as s
 from ..state import Family, View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import FD, IDX, NONE, OBJ, And, Not, Or, Value, eq, ne, one_of
+from ..values import FD, IDX, NONE, OBJ, And, If, Not, Or, Value, eq, ne, one_of
 from .networks import near
 from .paths import lookup
 from .programs import loaded_as
@@ -92,6 +92,28 @@ def _get_any(f: Frame, reg: str, arg: str) -> Step:
     """As get, whatever the type of the program: it will be asked for later. (bpf_prog_get)"""
     made = _get(replace(f, program_type=-1), reg, arg)
     return replace(made, text=f"{made.text} of any type")
+
+
+@step("get {reg} from {arg} if any")
+def _get_if_any(f: Frame, reg: str, arg: str) -> Step:
+    """As get; where that would fail, the local stays empty and the call goes on: what it is about
+    need not be said. (cgroup_bpf_prog_detach: kernel/bpf/cgroup.c)"""
+    way = leads_to(f, arg)
+
+    def effect(k: View, e: Env) -> None:
+        right = And(*[check.holds(k, e) for check in way.checks])
+        o = If(right, way.object(k, e), NONE, OBJ)
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"get {reg} finds the local empty")
+        k.inc(o, unless=eq(o, NONE))
+        k.set(f.reg(reg), (e["me"],), o)
+
+    words, text = (
+        f"takes a reference on {{{reg}}}, if it is one: refcnt +1",
+        f"get {reg} from {arg} if any",
+    )
+    return Step(
+        text, words, effect, way.params, way.waits, regs={reg: "maybe"}, kinds=kinds_of(f, arg)
+    )
 
 
 def _get_entry(f: Frame, reg: str) -> Step:
