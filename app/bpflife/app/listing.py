@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 from bpflife.model import catalogue, language
+from bpflife.model.features import features
 from bpflife.model.properties import CATALOGUE
 from bpflife.model.system import PARTS, System
 from bpflife.model.vocabulary import VOCABULARY
@@ -12,15 +14,24 @@ from bpflife.model.vocabulary import VOCABULARY
 from . import inputs, tables, terminal
 
 Rows = list[tuple[str, ...]]
+COLUMNS = ("since", "persistence", "multiplicity", "replace guard", "pinnable")
 
 
 def cards() -> Rows:
-    """The cards that ship, with the hook they describe."""
-    rows: Rows = [("card", "title", "since", "hook", "program type")]
-    for name in catalogue.card_names():
+    """The cards that ship: what they say of themselves, and whether this kernel confirms it."""
+    from bpflife.proofs.kernel.confirm import confirmed
+
+    names = catalogue.card_names()
+    with terminal.progress() as progress:
+        progress.begin("asking the kernel")
+        found = confirmed(names, progress.say)
+    rows: Rows = [("card", "title", "hook", *COLUMNS, f"confirmed on Linux {os.uname().release}")]
+    for name in names:
         card = catalogue.load_card(name)
-        hook = f"{card.target.kind}, held by a {card.target.held_by}"
-        rows.append((name, card.title, card.since, hook, card.program))
+        said = features(card)
+        columns = (said.persistence, said.multiplicity, said.guard, said.pinnable)
+        hook = f"{card.target.kind}, {card.program}"
+        rows.append((name, card.title, hook, card.since, *columns, found[name]))
     return rows
 
 
@@ -52,7 +63,11 @@ def vocabulary() -> Rows:
 
 
 TABLES: dict[str, Callable[[], Rows]] = {"cards": cards, "stories": stories}
-NOTES = {"stories": "A name can be given without its number: bpflife run two_phase_load"}
+NOTES = {
+    "cards": "persistence: what an attachment lives with. Replace guard: what who replaces must "
+    "show. Confirmed: the card's example was played on model and kernel just now, and they agree.",
+    "stories": "A name can be given without its number: bpflife run two_phase_load",
+}
 ENTRIES: dict[str, Callable[[], Rows]] = {"properties": properties, "vocabulary": vocabulary}
 
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from .documents import Document, Line, Name, Text
+from .documents import Document, Line, Name, Step, Text
 
 Steps = Annotated[list[Any], Field(min_length=1, max_length=40)]
 ArgKind = Annotated[str, Field(pattern=r"^[a-z][a-z_|]{0,29}$|^KIND$")]
@@ -161,6 +161,9 @@ class AttachCard(Document):
         default=[], description="what a link or a record does when its last reference goes"
     )
     expect: dict[Name, Expectation] = {}
+    example: Annotated[list[Step], Field(max_length=40)] = Field(
+        default=[], description="a scenario of its operations, by which a kernel confirms the card"
+    )
 
     @field_validator("on_target_death", "on_last_put")
     @classmethod

@@ -74,6 +74,14 @@ def load_scenario(name: str) -> Scenario:
     )
 
 
+def example_of(api: str) -> Scenario | None:
+    """The scenario by which a kernel confirms a shipped card; None where it has none."""
+    card = load_card(api)
+    if not card.example:
+        return None
+    return Scenario(scenario=f"{api}_example", title=card.title, cards=[api], steps=card.example)
+
+
 @functools.lru_cache(maxsize=64)
 def _system(names: tuple[str, ...], parts: tuple[str, ...]) -> System:
     return System([load_card(n) for n in names], parts)

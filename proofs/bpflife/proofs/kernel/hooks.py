@@ -27,7 +27,7 @@ Ask = Callable[[AttachCard], tuple[int, ...]]  # the ids of the programs at a ca
 
 def attached(side: KernelSide, snapshot: Snapshot) -> Found:
     """Programs in the order in which they run, by the name of the hook."""
-    found = _events(side, snapshot) | _cgroups(side)
+    found = _events(side, snapshot) | _cgroups(side) | _tracepoints(side, snapshot)
     for actor in networks(side).values() if side.devices else ():
         found |= _devices(side, actor)
     for actor in side.running() if "netns" in side.system.targets else ():
@@ -51,6 +51,16 @@ def _by_command(actor: Actor, **arguments: str) -> Ask:
         return tuple(prog for prog, _ in reply.attached)
 
     return ask
+
+
+def _tracepoints(side: KernelSide, snapshot: Snapshot) -> Found:
+    """Their links tell: each knows where it is, and they run in the order of their birth."""
+    places = {i: side.world.tracepoint(i) for i in snapshot.links} if side.tracepoints else {}
+    found: Found = {}
+    for known, name in side.tracepoints.items():
+        ids = tuple(snapshot.links[i].prog_id for i, at in sorted(places.items()) if at == known)
+        found |= _asked(side, "tracepoint", name, lambda card, ids=ids: ids)  # type: ignore[misc]
+    return found
 
 
 def _known(prog: int) -> Ask:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from bpflife.model.documents import Settled, Step
+from bpflife.model.documents import InputError, Settled, Step
 from bpflife.model.language import (
     MAX_KEY,
     Arg,
@@ -32,6 +32,7 @@ from bpflife.model.world import ALIKE
 from . import libc
 from .actors import Actor, Reply
 from .commands import COMMANDS
+from .events import TRACEPOINTS
 from .hooks import attached, networks
 from .refs import FileRefs, LinkRefs, device
 from .world import World
@@ -74,6 +75,7 @@ class KernelSide:
     hooks: dict[str, str] = field(default_factory=dict)  # name -> kind
     waiting: dict[int, list[str]] = field(default_factory=dict)  # a listener's inode -> connections
     devices: dict[str, str] = field(default_factory=dict)  # the kernel's name of a device -> ours
+    tracepoints: dict[str, str] = field(default_factory=dict)  # the kernel's name -> ours
     unseen: set[str] = field(default_factory=set)  # devices whose number is not known yet
     probes: dict[int, str] = field(default_factory=dict)  # a perf event's id -> kind of hook target
 
@@ -165,9 +167,10 @@ class KernelSide:
 
     def _target(self, arg: Arg, name: str) -> str:
         """How the kernel calls what has a name."""
-        if arg.of not in BY_NAME:
+        if arg.of == "cgroup":
             return self.world.cgroup_path(name)
-        return _found((known for known, ours in self.devices.items() if ours == name), name)
+        others = self.devices if arg.of in BY_NAME else self.tracepoints
+        return _found((known for known, ours in others.items() if ours == name), name)
 
     def _type(self, arg: Arg, value: str) -> dict[str, Any]:
         if value in MAP_TYPE.names and value in arg.words:
@@ -239,6 +242,14 @@ class KernelSide:
         found = (k for k, c in self.system.targets.items() if c.target.made_by == do)
         return next(found, "perf_event")
 
+    def _name_tracepoint(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        """A tracepoint of the kernel that is quiet: of those there are few."""
+        known = next((name for name in TRACEPOINTS if name not in self.tracepoints), None)
+        if known is None:
+            raise InputError(f"a kernel can play {len(TRACEPOINTS)} tracepoints at most")
+        self.tracepoints[known] = str(step.args["target"])
+        return None
+
     def _make_devices(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
         """Devices have names of their own: the kernel takes few characters, and some names are
         taken."""
@@ -303,7 +314,9 @@ class KernelSide:
             maps={self.name_of("map", i): tuple(refs) for i, refs in snapshot.maps.items()},
             progs={self.name_of("prog", i): refs for i, refs in snapshot.progs.items()},
             btfs={self.name_of("btf", i): refs for i, refs in snapshot.btfs.items()},
-            links={self.name_of("link", i): self._link(link) for i, link in snapshot.links.items()},
+            links={
+                self.name_of("link", i): self._link(i, link) for i, link in snapshot.links.items()
+            },
             fds=fds,
             hooks=attached(self, snapshot),
         )
@@ -325,10 +338,12 @@ class KernelSide:
         """The scenario's name for an object of the kernel."""
         return self.names.get((kind, number), f"{kind} {number}")
 
-    def _link(self, link: LinkRefs) -> tuple[int, str, str]:
+    def _link(self, number: int, link: LinkRefs) -> tuple[int, str, str]:
         """Its count, its program, and the hook that it is attached to, which may be removed: it
         lets its links go some time later."""
         hook = self.name_of("hook", link.target_id) if link.target_id else ""
+        if self.tracepoints:
+            hook = self.tracepoints.get(self.world.tracepoint(number), hook)
         if NAMESPACES <= link.target_id < 1 << 32:
             hook = ALIKE["netns"][1]
         return link.refcnt, self.name_of("prog", link.prog_id), hook
@@ -344,6 +359,7 @@ WITH_NAMES: dict[str, Callable[[KernelSide, Actor, StepSpec, Step], str | None]]
     "get_fd_by_id": KernelSide._by_id,
     "connect": KernelSide._connect,
     "accept": KernelSide._accept,
+    "name_tracepoint": KernelSide._name_tracepoint,
     "make_veth": KernelSide._make_devices,
     "make_tap": KernelSide._make_devices,
     "cgroup_leave": KernelSide._leave_cgroup,

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from bpflife.model.language import MAX_KEY
-from bpflife.proofs.kernel import bpf, cgroups
+from bpflife.proofs.kernel import bpf, cgroups, links
 from bpflife.proofs.kernel.actors import Actor
 from bpflife.proofs.kernel.commands import MESSAGE
 from bpflife.proofs.kernel.commands_netns import NETFILTER_HOOKS
@@ -135,6 +135,15 @@ class World:
     def network(self) -> int:
         """The number of the network namespace that its processes begin in."""
         return network(self._keeper.pid)
+
+    def tracepoint(self, link_id: int) -> str:
+        """The name of the tracepoint that a link is attached to; "" where it is another place."""
+        fd = bpf.get_fd_by_id("link", link_id)
+        try:
+            place = links.where(fd)
+        finally:
+            os.close(fd)
+        return place[0][0].removeprefix("tracepoint ") if place else ""
 
     def attached(self, cgroup: str, attach_type: str) -> tuple[int, ...]:
         """Ids of the programs attached to a cgroup, in running order; not the inherited ones."""

@@ -1,0 +1,75 @@
+"""What a card says about itself in a word each: read off its steps, so nobody writes it twice.
+
+persistence    what an attachment lives with: the target, an open file, a link
+multiplicity   one or many for each hook
+replace guard  what whoever replaces has to show
+pinnable       it can outlive every process by a name in bpffs
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .cards import AttachCard, Operation
+from .graphs import parse_step
+
+NOTHING = "-"  # where there is nothing to say
+
+
+@dataclass(frozen=True)
+class Features:
+    """The columns of `bpflife list cards`."""
+
+    persistence: str
+    multiplicity: str
+    guard: str
+    pinnable: str
+
+
+def features(card: AttachCard) -> Features:
+    """Read off the steps of a card."""
+    pinnable = "yes" if card.link else "no"
+    return Features(persistence(card), multiplicity(card), replace_guard(card), pinnable)
+
+
+def texts(operations: Iterable[Operation]) -> list[str]:
+    """The steps of operations in words, without what they answer and undo."""
+    return [parse_step(item)[0] for op in operations for item in op.steps]
+
+
+def persistence(card: AttachCard) -> str:
+    """What an attachment lives with. (A target that an open file keeps: with that file.)"""
+    if card.link:
+        return "link"
+    return "file" if card.target.held_by == "file" and card.target.kind != "netns" else "target"
+
+
+def multiplicity(card: AttachCard) -> str:
+    """How many programs one hook takes."""
+    attach = texts([card.operations.attach])
+    if any(" entry" in text for text in attach) or "expect no links" in attach:
+        return "one"
+    once = any(
+        text.startswith(("expect no record of", "expect no attachment of")) for text in attach
+    )
+    return "many, each program once" if once else "many"
+
+
+def replace_guard(card: AttachCard) -> str:
+    """What whoever replaces has to show: nothing, the old program, the link."""
+    operations = card.operations
+    if operations.replace is None:
+        return NOTHING
+    ways: list[Operation] = [v for v in operations.variants.values() if v.of == "replace"]
+    ways += [operations.replace] if isinstance(operations.replace, Operation) else []
+    silent = any(text.startswith("swap entry") for text in texts([operations.attach]))
+    asked = [_asks_for_the_old(texts([way])) for way in ways] + ([False] if silent else [])
+    nothing = "link" if card.link else "none"
+    if not any(asked):
+        return nothing
+    return "old program" if all(asked) else f"{nothing}; old program if told"
+
+
+def _asks_for_the_old(steps: Iterable[str]) -> bool:
+    return any(" == exp" in text or text.startswith("copy ") for text in steps)
