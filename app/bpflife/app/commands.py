@@ -1,4 +1,4 @@
-"""What the command line can do: `bpflife app | list | run | check | conform | traffic`.
+"""What the command line can do: `bpflife app | list | run | check | conform | traffic | restarts`.
 
 Exit codes: 0 fine, 1 a finding, 2 what was asked can't be done (one line on stderr says why).
 Nothing heavy is imported here: the help, the lists and a run answer at once.
@@ -64,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
     _check_options(commands.add_parser("check", help="what holds for an attach API"))
     _conform_options(commands.add_parser("conform", help="the model against the running kernel"))
     _traffic_options(commands.add_parser("traffic", help="events while a program is replaced"))
+    _restarts_options(commands.add_parser("restarts", help="what piles up when loaders restart"))
     return top
 
 
@@ -89,6 +90,15 @@ def _traffic_options(traffic: argparse.ArgumentParser) -> None:
         help="at least, for each way of replacing; default: %(default)s",
     )  # fmt: skip
     traffic.add_argument("--json", action="store_true", help="what was measured as one document")
+
+
+def _restarts_options(restarts: argparse.ArgumentParser) -> None:
+    restarts.add_argument("cards", nargs="*", metavar="CARD", help="attach APIs; default: all")
+    restarts.add_argument(
+        "--times", type=_count, default=5, metavar="N", help="starts; default: %(default)s"
+    )
+    restarts.add_argument("--json", action="store_true", help="the table as one JSON document")
+    restarts.add_argument("--yaml", action="store_true", help="the scenarios, to run and to change")
 
 
 def _count(text: str) -> int:
@@ -182,6 +192,10 @@ def command(options: argparse.Namespace) -> int:
         from .traffic import traffic
 
         return traffic(options.events, as_json=options.json)
+    if options.command == "restarts":
+        from .restarts import restarts
+
+        return restarts(options.cards, options.times, as_json=options.json, as_yaml=options.yaml)
     from . import inputs
 
     names = options.scenarios if options.command == "run" else [options.card]

@@ -273,9 +273,10 @@ class World:
         for n, kind in enumerate(self.scope.kinds, 1):
             if n in self.objects or not self.get(s.LIFE_OF, n):
                 continue
-            if kind in UNNAMED:
-                number = 1 + sum(v.startswith(f"{kind} ") for v in self.objects.values())
-                self.objects[n] = f"{kind} {number}"
+            word = self.kind_word(n)
+            if kind in UNNAMED or (word == "record" and not names):
+                number = 1 + sum(v.startswith(f"{word} ") for v in self.objects.values())
+                self.objects[n] = f"{word} {number}"
                 continue
             asked = names.pop(0) if names else ""
             if outcome.errno:

@@ -54,7 +54,9 @@ LOOKS: Final = {
     "psock": Look("socket", "psock", "pill", "purple", "psock", "psocks", counted=True),
     "btf": Look("btf", "btf", "page", "green", "type information", "BTF", counted=True),
     "link": Look("link", "link", "pill", "purple", "link", "links", counted=True),
-    "record": Look("link", "record", "page", "purple", "record of a hook", "links", counted=True),
+    "record": Look(
+        "link", "record", "square", "purple", "record of a hook", "records", counted=True
+    ),
     "hook": Look("anchor", "hook", "hexagon", "slate", "hook target", "hooks", "there"),
     "cgroup": Look("anchor", "hook", "hexagon", "slate", "cgroup", "hooks", "there"),
     "pin": Look("anchor", "pin", "round", "amber", "pin", "pins", "pinned", "removed"),

@@ -244,7 +244,9 @@ def _object_condition(node: _Node, thing: ObjectState, state: State) -> dict[str
         who = shorten(waits[0], 10) if len(waits) == 1 else f"{len(waits)} CPUs"
         found["word"] = f"waits for {who}" if waits else "waiting"
     else:
-        found["word"] = "" if node.counts else node.look.here
+        runs = _runs(node, state)
+        found["word"] = "" if node.counts else runs or node.look.here
+        marks = [runs, *marks] if node.counts and runs else marks
     if life in ("live", "dying"):
         if node.counts:
             found["ref"] = thing.refcnt
@@ -255,6 +257,15 @@ def _object_condition(node: _Node, thing: ObjectState, state: State) -> dict[str
         if marks:
             found["mark"] = shorten(marks[0], WORD_LENGTH)
     return found
+
+
+def _runs(node: _Node, state: State) -> str:
+    """How many programs an event at a hook runs: that of its entry, and those of its list."""
+    listed = {x.owner for x in state.slots if x.slot == "listed" and x.points == node.id}
+    programs = [x.points for x in state.slots if x.slot == "link_prog" and x.owner in listed]
+    own = [x.points for x in state.slots if x.slot == "entry" and x.owner == node.id]
+    number = len(programs) + len([prog for prog in own if prog not in programs])
+    return f"runs {number} program{'s' if number > 1 else ''}" if number else ""
 
 
 def _changes(before: State, after: State) -> list[dict[str, Any]]:
