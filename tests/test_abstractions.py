@@ -111,6 +111,23 @@ def test_other_links_cannot_be_made() -> None:
     )
 
 
+def test_programs_with_btf_are_for_one_tracepoint() -> None:
+    refused(
+        "prog: no tracepoint has a name yet",
+        Step(do="prog_load", by="a", prog="p", type="tracing"),
+        Step(do="link_create", by="a", prog="p", link="l"),
+        cards=("tp_btf",),
+    )
+    steps = [
+        *(Step(do="name_tracepoint", by="a", target=name) for name in ("first", "second")),
+        Step(do="prog_load", by="a", prog="p", type="tracing"),
+        Step(do="link_create", by="a", prog="p", link="l"),
+    ]
+    settled = play(Scenario(scenario="first", cards=["tp_btf"], steps=steps)).steps[-1].settled
+    assert settled is not None
+    assert settled.hooks == {"first": ["p"], "second": []}
+
+
 def test_a_hook_has_one_program_of_its_own() -> None:
     refused("are both about a cgroup", cards=("cgroup_legacy", "bad_replace_gap"))
     refused(

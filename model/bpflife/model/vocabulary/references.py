@@ -313,6 +313,22 @@ def _find(f: Frame, target: str, errno: str) -> Step:
     return Step(f"find {target}", words, effect, params, None, (check,), target=kind)
 
 
+@step("find first {kind}")
+def _find_first(f: Frame, kind: str) -> Step:
+    """The call works on the hook that its program was loaded for: in the model the first of its
+    kind that got a name; it waits for one. (attach_btf_id: kernel/bpf/verifier.c)"""
+    if kind != f.hook or kind not in f.dir.owners:
+        raise StepError(f"`{kind}` is not what the card is about, or has no name")
+
+    def effect(k: View, e: Env) -> None:
+        first = k.find(OBJ, lambda o: f.there(k, o), kind)
+        k.when(ne(first, NONE))
+        k.set(s.TARGET, (e["me"],), first)
+
+    words = f"works on the {kind.replace('_', ' ')} that the program was loaded for"
+    return Step(f"find first {kind}", words, effect, target=kind)
+
+
 @step("put {reg} if set")
 def _put_if(f: Frame, reg: str) -> Step:
     """Puts the local's reference, if it holds one."""

@@ -95,6 +95,12 @@ NEEDS: dict[str, Callable[[], str]] = {
         ("uprobe_multi_link", {"fd": 3}),
     ),
     "tracepoint_open": events.lacking,
+    "tracing_link": tried(
+        "programs for tracepoints with BTF", "Linux 5.19",
+        ("prog_load", {"type": "tracing", "attach_type": "trace_raw_tp",
+                       "target": events.QUIET_TRACEPOINT}),
+        ("tracing_link", {"fd": 3}),
+    ),
     "perf_link": tried(
         "links to perf events", "Linux 5.15", _load("perf_event"), ("perf_event_open", {}),
         ("perf_link", {"event": 4, "fd": 3}),

@@ -8,7 +8,7 @@ in the snapshot.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from bpflife.model.cards import AttachCard
@@ -58,9 +58,14 @@ def _tracepoints(side: KernelSide, snapshot: Snapshot) -> Found:
     places = {i: side.world.tracepoint(i) for i in snapshot.links} if side.tracepoints else {}
     found: Found = {}
     for known, name in side.tracepoints.items():
-        ids = tuple(snapshot.links[i].prog_id for i, at in sorted(places.items()) if at == known)
-        found |= _asked(side, "tracepoint", name, lambda card, ids=ids: ids)  # type: ignore[misc]
+        ids = [snapshot.links[i].prog_id for i, at in sorted(places.items()) if at == known]
+        found |= _asked(side, "tracepoint", name, _of_type(side, ids))
     return found
+
+
+def _of_type(side: KernelSide, ids: Sequence[int]) -> Ask:
+    """Of the programs at a place those of the type that a card is about."""
+    return lambda card: tuple(i for i in ids if side.types.get(i) == card.program)
 
 
 def _known(prog: int) -> Ask:

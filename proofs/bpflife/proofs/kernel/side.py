@@ -32,7 +32,7 @@ from bpflife.model.world import ALIKE
 from . import libc
 from .actors import Actor, Reply
 from .commands import COMMANDS
-from .events import TRACEPOINTS
+from .events import QUIET_TRACEPOINT, TRACEPOINTS
 from .hooks import attached, networks
 from .refs import FileRefs, LinkRefs, device
 from .world import World
@@ -44,11 +44,12 @@ ROOT_DIRECTORY = ("other", 1)  # of a bpffs: simple_fill_super numbers it 1
 NAMESPACES = 0xF0000000  # files of namespaces are numbered from here on (PROC_DYNAMIC_FIRST)
 ELEMENTS = MAX_KEY + 1  # of every map, so that inner maps fit
 
-LOADED_AS = {  # a type of program -> what the kernel calls it, and what it must be loaded for
-    "xdp_devmap": ("xdp", "xdp_devmap"),
-    "xdp_cpumap": ("xdp", "xdp_cpumap"),
-    "sk_lookup": ("sk_lookup", "sk_lookup"),
-    "netfilter": ("netfilter", "netfilter"),
+LOADED_AS = {  # a type of program -> how it must be loaded, where that is not all
+    "xdp_devmap": {"type": "xdp", "attach_type": "xdp_devmap"},
+    "xdp_cpumap": {"type": "xdp", "attach_type": "xdp_cpumap"},
+    "sk_lookup": {"attach_type": "sk_lookup"},
+    "netfilter": {"attach_type": "netfilter"},
+    "tracing": {"attach_type": "trace_raw_tp", "target": QUIET_TRACEPOINT},
 }
 
 
@@ -78,6 +79,7 @@ class KernelSide:
     tracepoints: dict[str, str] = field(default_factory=dict)  # the kernel's name -> ours
     unseen: set[str] = field(default_factory=set)  # devices whose number is not known yet
     probes: dict[int, str] = field(default_factory=dict)  # a perf event's id -> kind of hook target
+    types: dict[int, str] = field(default_factory=dict)  # a program's id -> its type
 
     def __post_init__(self) -> None:
         self.language = Language(self.system)
@@ -176,8 +178,7 @@ class KernelSide:
         if value in MAP_TYPE.names and value in arg.words:
             entries = {} if value == "ringbuf" else {"entries": ELEMENTS}
             return {"type": value, **entries}
-        kind, attach_type = LOADED_AS.get(value, (value, ""))
-        return {"type": kind, **({"attach_type": attach_type} if attach_type else {})}
+        return {"type": value, **LOADED_AS.get(value, {})}
 
     def _of_world(self, command: str, spec: StepSpec, step: Step) -> str | None:
         """mkdir and rmdir of a hook target, by the world."""
@@ -224,9 +225,16 @@ class KernelSide:
         made = self.system.operations[spec.rule].made
         if reply.id is not None and len(made) == 1 and made[0] in self.world.made:
             self.names[(made[0], reply.id)] = str(step.args[made[0]])
+            self._remember_type(spec, step, reply.id)
         elif made and reply.errno is None:
             names = [str(step.args[argument]) for argument in made]
             self._name_sockets(step, dict(zip(numbers, names, strict=False)))
+
+    def _remember_type(self, spec: StepSpec, step: Step, number: int) -> None:
+        """Of a program: the one that the step says, or the usual one."""
+        usual = next((arg.words[0] for arg in spec.args if arg.kind == "type"), "")
+        if "prog" in self.system.operations[spec.rule].made:
+            self.types[number] = str(step.args.get("type", usual))
 
     def _name_sockets(self, step: Step, names: dict[int, str]) -> None:
         """The names of sockets that the acting process has descriptors of."""
