@@ -279,6 +279,38 @@ def test_an_expectation_is_a_program() -> None:
     )
 
 
+def _with_clsact(*more: Step) -> list[Step]:
+    return [
+        Step(do="make_veth", by="a", target="left", peer="right"),
+        Step(do="make_clsact", by="a", target="q", device="left"),
+        Step(do="prog_load", by="a", prog="p", type="sched_cls"),
+        *more,
+    ]
+
+
+def test_the_clsact_that_a_call_gets_is_that_of_its_device() -> None:
+    refused(
+        "target: q was deleted, and its device has another clsact by now: name that one",
+        *_with_clsact(
+            Step(do="delete_clsact", by="a", target="q"),
+            Step(do="make_clsact", by="a", target="q2", device="left"),
+            Step(do="filter_add", by="a", filter="one", target="q", prog="p"),
+        ),
+        cards=("tc_filter",),
+    )
+
+
+@pytest.mark.parametrize("field", ["handle", "prio", "direction"])
+def test_a_filter_has_a_number_of_its_own(field: str) -> None:
+    add = Step(do="filter_add", by="a", filter="one", target="q", prog="p", **{field: 1})
+    refused(f"{field}: no such field", *_with_clsact(add), cards=("tc_filter",))
+
+
+def test_a_part_about_a_kind_needs_a_card_about_it() -> None:
+    make = Step(do="make_clsact", by="a", target="q", device="left")
+    refused(r"without a card about a clsact \(cards: \[tc_filter\]\)", make)
+
+
 def test_nothing_is_done_to_the_loopback_device() -> None:
     refused("target: no netdev `lo` was made before", Step(do="delete_device", by="a", target="lo"))
 

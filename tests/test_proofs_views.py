@@ -38,7 +38,10 @@ SCOPE = {
     "instances": 1, "mounts": 2, "mount namespaces": 1, "network namespaces": 1,
     "network devices": 2, "taps": 1,
 }  # fmt: skip
-BESIDE = {"cgroup_link": ["cgroup_legacy"], "cgroup_multi": ["cgroup_legacy", "cgroup_override"]}
+BESIDE = {
+    LINUX: ["tc_filter"], "cgroup_link": ["cgroup_legacy"],
+    "cgroup_multi": ["cgroup_legacy", "cgroup_override"],
+}  # fmt: skip
 TRIES = 4000  # to make a rule fire that no walk reached
 Sample = tuple[Rule, dict[str, int], Cells]
 
@@ -53,7 +56,7 @@ def samples(card: str) -> tuple[System, Scope, dict[str, list[Sample]]]:
     """
     first = "cgroup_legacy" if card == LINUX else card
     other = "cgroup_legacy" if first == "perf_event" else "perf_event"
-    cards = [first, other, *BESIDE.get(first, [])]
+    cards = [first, other, *BESIDE.get(card, [])]
     system = System([load_card(c) for c in cards], PARTS if card == LINUX else CORE)
     every = system.rules() if card == LINUX else system.all_rules.values()
     rules = [r for r in every if not r.noop]

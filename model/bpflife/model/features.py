@@ -57,7 +57,8 @@ def multiplicity(card: AttachCard) -> str:
 
 
 def replace_guard(card: AttachCard) -> str:
-    """What whoever replaces has to show: nothing, the old program, the link."""
+    """What whoever replaces has to show: nothing, the old program, the link, or the number by
+    which the kernel knows the attachment."""
     operations = card.operations
     if operations.replace is None:
         return NOTHING
@@ -65,11 +66,14 @@ def replace_guard(card: AttachCard) -> str:
     ways += [operations.replace] if isinstance(operations.replace, Operation) else []
     silent = any(text.startswith("swap entry") for text in texts([operations.attach]))
     asked = [_asks_for_the_old(texts([way])) for way in ways] + ([False] if silent else [])
-    nothing = "link" if card.link else "none"
+    named = any(text.startswith("copy ") and " named " in text for text in texts(ways))
+    nothing = "link" if card.link else "its number" if named else "none"
     if not any(asked):
         return nothing
     return "old program" if all(asked) else f"{nothing}; old program if told"
 
 
 def _asks_for_the_old(steps: Iterable[str]) -> bool:
-    return any(" == exp" in text or text.startswith("copy ") for text in steps)
+    return any(
+        " == exp" in text or (text.startswith("copy ") and " named " not in text) for text in steps
+    )

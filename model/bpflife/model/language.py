@@ -87,6 +87,7 @@ WORLD = (
 )  # fmt: skip
 
 
+EXAMPLE = {"cgroup": "cgroup_legacy", "clsact": "tc_filter"}  # a card about a kind
 MAX_KEY = 7  # elements that a map of the model has, from 0
 PLAIN = (
     *("path", "number", "theirs", "child", "mapping", "process", "key", "object", "flag", "point"),
@@ -105,7 +106,7 @@ def _arg(name: str, kind: str, system: System) -> Arg:
     if kind in ("maps", "fds"):
         of = "map" if kind == "maps" else "map|btf"
         return Arg(name, "maps", optional=kind == "maps", of=of)
-    if kind in system.dir.owners:
+    if kind in system.dir.owners or kind in system.records:
         return Arg(name, "target", of=kind)
     return Arg(name, "fd", of="" if kind == "fd" else kind)
 
@@ -187,7 +188,7 @@ class Language:
             return " without a card (cards: [cgroup_legacy])"
         for part, kind in ABOUT.items():
             if step.do in linux((part,)).operations and part not in self.system.parts:
-                return f" without a card about a {kind} (cards: [{kind}_legacy])"
+                return f" without a card about a {kind} (cards: [{EXAMPLE[kind]}])"
         return ""
 
     def _by_api(self, found: list[StepSpec], step: Step, where: str) -> list[StepSpec]:

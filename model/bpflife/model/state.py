@@ -191,6 +191,8 @@ ND_NET = Family("nd_net", (OBJ,), OBJ, owners=("netdev",), targets=("netns",), p
 CABLE = Family(  # where what a device sends comes out: at another device, or at a tap's open file
     *("cable", (OBJ,), OBJ), owners=("netdev", "tap"), targets=("netdev", "tap"), part="net"
 )
+QDISC = Family("qdisc", (OBJ,), OBJ, owners=("netdev",), targets=("clsact",), part="tc")
+QDISC_OF = Family("qdisc_of", (OBJ,), OBJ, owners=("clsact",), targets=("netdev",), part="tc")
 # An attachment that is an object (vocabulary/attachments.py) holds its program until it is freed,
 # and stands in the list of its target until it is detached. A record is held by that list, a link
 # by files and pins.
@@ -240,6 +242,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(BTF_OF, *VERDICTS, PSOCK, SOCK),
     *(INST, POINT, ROOT, MOUNTED, NS_OF, COVER, BELOW, COPY, NS),
     *(NET, SK_NET, ND_NET, CABLE),
+    *(QDISC, QDISC_OF),
     *(XDP_STATE, DISPATCHED),
     *(MEMBER, BORN, PEER_BORN),
 )

@@ -43,6 +43,7 @@ PARTS = (
     "sockmap",
     "net",
     "membership",
+    "tc",
     "order",
 )  # of Linux: one file each in linux/
 KINDS = {
@@ -53,8 +54,9 @@ KINDS = {
     "perf": ("perf_event",),
     "sockmap": ("psock",),
     "net": ("netns", "netdev", "tap"),
+    "tc": ("clsact",),
 }
-ABOUT = {"membership": "cgroup"}  # parts that are about a kind that a card brings
+ABOUT = {"membership": "cgroup", "tc": "clsact"}  # parts about a kind that a card brings
 BY_FILE = (  # kinds that an open file can be of
     *("map", "prog", "socket", "btf", "mnt", "perf_event", "netns", "tap"),
 )
@@ -312,7 +314,7 @@ class System:
 
     def _compile(self, name: str, steps: Sequence[object], args: Mapping[str, str], own: str,
                  base: int, origin: str, card: AttachCard | None) -> Graph:  # fmt: skip
-        named = dict.fromkeys((*self.dir.owners, *self.targets))
+        named = dict.fromkeys((*self.dir.owners, *self.targets, *self.records))
         kinds = (*ARG_KINDS, *(["link"] if self.links else []), *named)
         try:
             for arg, kind in args.items():
@@ -354,7 +356,7 @@ class System:
         if target.kind in (k for part in self.parts for k in KINDS.get(part, ())):
             maker = self.linux.operations.get(target.made_by)
             steps = [parse_step(x)[0] for x in maker.steps] if maker else []
-            if not any(step.endswith(f" {target.kind}") for step in steps):
+            if not any(target.kind in step.split() for step in steps):
                 what = f"no system call `{target.made_by}` makes a {target.kind}"
                 raise InputError(f"{card.api}: target: made_by: {what}")
             return {}

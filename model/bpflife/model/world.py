@@ -447,6 +447,9 @@ class World:
     ) -> bool:
         """A hook has a name to ask for (a device: in a network namespace that some process is in),
         or a descriptor leads to it: else no kernel says what is attached to it."""
+        if kind == "clsact" and s.QDISC_OF in self.system.families:
+            there = bool(self.get(self.system.dir, n))
+            return there and self._in_sight(self.get(s.QDISC_OF, n), "netdev", fds)
         if kind == "netdev" and s.ND_NET in self.system.families:
             alive = [p for p in self.scope.domain(PROC) if self.get(s.RUN_OF, p) == RUN.running]
             return self.get(s.ND_NET, n) in [self.get(s.NET, p) for p in alive]

@@ -233,7 +233,8 @@ def _conditions(system: System, graph: Graph, fact: Facts) -> list[tuple[str, ob
         if fact.regs[r] != "empty" and (like[r] or other[r]) and can_be(*like[r], *other[r]):
             found.append((f"entry is {r}", _entry_is(entry, graph.frame.registers[r])))
     for r, state in fact.regs.items():
-        if state == "full" and any(x.startswith(f"copy {r} of ") for x in fact.passed):
+        copies = (f"copy {r} of ", f"copy {r} named ")
+        if state == "full" and any(x.startswith(copies) for x in fact.passed):
             found.append((f"{r} is in the list", _listed(graph.frame.registers[r])))
     return found
 

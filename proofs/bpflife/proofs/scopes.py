@@ -57,13 +57,22 @@ def make_scope(system: System, sizes: dict[str, int]) -> Scope:
 
 
 def fitted(system: System, sizes: dict[str, int]) -> dict[str, int]:
-    """The sizes for a system: a link needs an open file and a descriptor more; where there are no
-    links, no records, it is not spoken of them."""
+    """The sizes for a system: a link needs an open file and a descriptor more, a replace that makes
+    a record one record more; where there are no links, no records, it is not spoken of them."""
     links = sizes.get("links", 0) if system.links else 0
     more = {"links": links, "descriptors": sizes["descriptors"] + links}
     more["files"] = sizes["files"] + links
+    more["records"] = sizes.get("records", 0)
+    if sizes["programs"] > 1:  # there is one to put in the place of another
+        more["records"] += _made_by_replace(system)
     none = {"links": not links, "records": not system.records}
     return {what: more.get(what, n) for what, n in sizes.items() if not none.get(what)}
+
+
+def _made_by_replace(system: System) -> bool:
+    replaces = {name for api in system.cards for name in system.steps_of(api, "replace")}
+    edges = [edge for name in replaces for edge in system.graphs[name].edges]
+    return any(edge.step.kinds[0] in system.records for edge in edges if edge.step.makes)
 
 
 @dataclass

@@ -71,6 +71,9 @@ LOOKS: Final = {
     "netdev": Look(
         "anchor", "netdev", "hexagon", "slate", "network device", "hooks", "there", counted=True
     ),
+    "clsact": Look(
+        "anchor", "hook", "hexagon", "slate", "queueing discipline", "hooks", "there", counted=True
+    ),
     "netns": Look(
         *("network", "netns", "hexagon", "slate", "network namespace", "network namespaces"),
         counted=True,
@@ -111,6 +114,8 @@ FAMILIES: Final = {
     "nd_net": Family("is in", owner="netdev"),
     "xdp_state": Family("is told to run", owner="netdev"),
     "dispatched": Family("is in the dispatcher", mark="dispatched"),
+    "qdisc": Family("has as queueing discipline", owner="netdev"),
+    "qdisc_of": Family("is of", owner="clsact"),
     "cable": Family("is connected to"),
     "inst": Family("has the name", owner="bpffs"),
     "entry": Family("runs", owner="hook"),

@@ -290,6 +290,7 @@ ENDS: Final = {  # rules of the kernel's own work, by the kind that they are abo
     "mntns": "a mount namespace goes away",
     "exit_mounts": "an exit leaves its mount namespace",
     "netdev": "a network device goes away",
+    "clsact": "a queueing discipline goes away",
     "netns": "a network namespace goes away",
     "tap": "a tap is closed",
     "exit_net": "an exit leaves its network namespace",

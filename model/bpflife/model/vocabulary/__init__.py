@@ -7,12 +7,14 @@ three views at once, because it only uses what every `View` has.
 from . import (
     access,
     attachments,
+    disciplines,
     dispatcher,
     hooks,
     links,
     maps,
     members,
     mounts,
+    named,
     networks,
     objects,
     passing,
@@ -47,6 +49,8 @@ MODULES = (
     access,
     mounts,
     networks,
+    disciplines,
     attachments,
+    named,
     links,
 )  # each registers its own

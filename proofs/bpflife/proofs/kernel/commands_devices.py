@@ -92,6 +92,11 @@ def delete_clsact(target: str) -> Result:
     return Result()
 
 
+def clsacts() -> Result:
+    """The devices that have one, each with 1."""
+    return Result(named=tuple((device, 1) for device in filters.with_clsact()))
+
+
 def filter_add(
     target: str,
     fd: int,
@@ -192,6 +197,6 @@ def _id_as_name(fd: int) -> str:
 
 COMMANDS: Final = (
     *(tcx_attach, tcx_detach, tcx_link, tcx_attached, xdp_link),
-    *(make_clsact, delete_clsact, filter_add, filter_delete, filters_attached),
+    *(make_clsact, delete_clsact, clsacts, filter_add, filter_delete, filters_attached),
     *(switch_device, route_add, route_delete, routes_attached),
 )

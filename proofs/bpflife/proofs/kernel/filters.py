@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 from typing import Final, NamedTuple
 
@@ -14,7 +15,8 @@ from bpflife.proofs.kernel.netlink import Value
 DIRECTIONS: Final = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}  # TC_H_CLSACT, TC_H_MIN_*
 HOW: Final = {"add": 0x400 | 0x200, "replace": 0x400, "change": 0}  # NLM_F_CREATE, NLM_F_EXCL
 
-_NEWQDISC, _DELQDISC, _NEWFILTER, _DELFILTER, _GETFILTER = 36, 37, 44, 45, 46  # RTM_*
+_NEWQDISC, _DELQDISC, _GETQDISC = 36, 37, 38  # RTM_*
+_NEWFILTER, _DELFILTER, _GETFILTER = 44, 45, 46
 _CLSACT, _CLSACT_HANDLE = 0xFFFFFFF1, 0xFFFF0000
 _KIND, _OPTIONS = 1, 2  # TCA_*
 _FD, _NAME, _FLAGS, _ID = 6, 7, 8, 11  # TCA_BPF_*
@@ -40,6 +42,16 @@ def make_clsact(device: str) -> None:
 def delete_clsact(device: str) -> None:
     """Take it away, with all filters."""
     netlink.ask(_DELQDISC, _message(device, _CLSACT, handle=_CLSACT_HANDLE))
+
+
+def with_clsact() -> list[str]:
+    """The devices that have it."""
+    found = []
+    for answer in netlink.dump(_GETQDISC, _MESSAGE.pack(0, 0, 0, 0, 0, 0)):
+        kind = netlink.parsed(answer[_MESSAGE.size :])[_KIND]
+        if kind.rstrip(b"\0") == b"clsact":
+            found.append(socket.if_indextoname(_MESSAGE.unpack_from(answer)[1]))
+    return found
 
 
 def add(device: str, direction: str, prio: int, handle: int, fd: int, how: str) -> None:

@@ -30,7 +30,9 @@ POINTS = ("m1", "m2")
 HOOKS = ("web", "db")
 KEYS = (0, 1, 2)
 SHARES = (0.2, 0.5, 1.0)  # of the kinds of steps, in a scenario
-RARE = ("exit", "kill", "exec", "cgroup_remove", "delete_device")  # else no scenario gets anywhere
+RARE = (  # else no scenario gets anywhere
+    *("exit", "kill", "exec", "cgroup_remove", "delete_device", "delete_clsact"),
+)
 DWELLING = (0.3, 0.6, 0.9)  # the shares of steps of the part of Linux that a scenario is about
 SUCCEEDING = (0.1, 0.6, 0.9)  # the shares of calls that are tried until they succeed
 RICH = 0.6  # the share of calls, of those that want nothing, by who has most
@@ -224,15 +226,25 @@ class _Values:
         return [*arg.words, *(t for t in hooked if t in arg.words for _ in range(4))]
 
     def _targets(self, arg: Arg) -> list[str]:
-        """Names of hook targets; of devices mostly those that the process sees."""
+        """Names of hook targets and attachments; mostly of such that the call can find."""
         world = self.player.world
         kinds = (arg.of,) if arg.of else tuple(self.player.system.targets)
         found = [i for i in world.objects if world.scope.kinds[i - 1] in kinds]
-        if arg.of == "netdev" and self.rng.random() < self.fitting:
-            net = world.get(s.NET, world.process(self.by))
+        by_name = ("netdev", "clsact", *self.player.system.records)
+        if arg.of in by_name and self.rng.random() < self.fitting:
             live = [i for i in found if world.get(s.LIFE_OF, i) == LIFE.live]
-            found = [i for i in live if world.get(s.ND_NET, i) == net] or not_now()
+            found = [i for i in live if self._finds(arg.of, i)] or not_now()
         return [world.objects[i] for i in found]
+
+    def _finds(self, kind: str, n: int) -> bool:
+        """The process sees the device (of the discipline); the attachment is at the target that
+        the step has got already."""
+        world = self.player.world
+        if kind in self.player.system.records:
+            target = world.object_named(str(self.args.get("target", "")))
+            return world.get(s.LISTED, n) == target
+        device = world.get(s.QDISC_OF, n) if kind == "clsact" else n
+        return world.get(s.ND_NET, device) == world.get(s.NET, world.process(self.by))
 
     def _labels(self, process: str) -> list[str]:
         return [label for owner, label in self.player.world.fds if owner == process]

@@ -33,6 +33,8 @@ def attached(side: KernelSide, snapshot: Snapshot) -> Found:
     for actor in side.running() if "netns" in side.system.targets else ():
         if network(actor.pid) != side.world.network:
             found |= _asked(side, "netns", network_of(actor.name), _by_command(actor))
+    for actor in networks(side).values() if side.disciplines else ():
+        found |= _disciplines(side, actor)
     return found
 
 
@@ -48,7 +50,7 @@ def _by_command(actor: Actor, **arguments: str) -> Ask:
     def ask(card: AttachCard) -> tuple[int, ...]:
         fixed = dict(card.asks)
         reply = actor.call(fixed.pop("command"), **fixed, **arguments)
-        return tuple(prog for prog, _ in reply.attached)
+        return tuple(row[0] for row in reply.attached)
 
     return ask
 
@@ -111,4 +113,14 @@ def _devices(side: KernelSide, actor: Actor) -> Found:
             return _known(xdp[name])(card)
 
         found |= _asked(side, "netdev", side.devices[name], ask)
+    return found
+
+
+def _disciplines(side: KernelSide, actor: Actor) -> Found:
+    """What is attached to the disciplines of the devices that a process sees; a device has the one
+    that was made last."""
+    latest = {device: name for name, device in side.disciplines.items()}
+    found: Found = {}
+    for device in actor.call("clsacts").named:
+        found |= _asked(side, "clsact", latest[device], _by_command(actor, target=device))
     return found

@@ -77,6 +77,8 @@ class KernelSide:
     waiting: dict[int, list[str]] = field(default_factory=dict)  # a listener's inode -> connections
     devices: dict[str, str] = field(default_factory=dict)  # the kernel's name of a device -> ours
     tracepoints: dict[str, str] = field(default_factory=dict)  # the kernel's name -> ours
+    disciplines: dict[str, str] = field(default_factory=dict)  # ours -> the device, for the kernel
+    numbers: dict[str, int] = field(default_factory=dict)  # of attachments that have names of ours
     unseen: set[str] = field(default_factory=set)  # devices whose number is not known yet
     probes: dict[int, str] = field(default_factory=dict)  # a perf event's id -> kind of hook target
     types: dict[int, str] = field(default_factory=dict)  # a program's id -> its type
@@ -141,6 +143,8 @@ class KernelSide:
             return {arg.name: value or arg.words[0]}
         if value is None or arg.kind in ("newfd", "newmapping"):
             return {}
+        if arg.kind == "name" and arg.name in renamed:
+            return {renamed[arg.name]: self._number(str(value))}
         if arg.kind == "name":
             return {"name": str(value).replace("-", "_")[:NAME_LENGTH]}
         if arg.kind == "maps":
@@ -154,7 +158,7 @@ class KernelSide:
         if arg.kind == "point":
             return {renamed.get(arg.name, arg.name): self.world.mount_path(str(value))}
         if arg.kind == "target":
-            return {arg.name: self._target(arg, str(value))}
+            return {renamed.get(arg.name, arg.name): self._target(arg, str(value))}
         if arg.kind == "process":
             return {"pid": self.actor(str(value)).pid}
         if arg.kind == "theirs":
@@ -167,8 +171,16 @@ class KernelSide:
             return {name: self.fds.get((by, str(value)), CLOSED)}
         return {name: value}
 
-    def _target(self, arg: Arg, name: str) -> str:
+    def _number(self, name: str) -> int:
+        """An attachment of our making is known to the kernel by a number of its own."""
+        return self.numbers.setdefault(name, len(self.numbers) + 1)
+
+    def _target(self, arg: Arg, name: str) -> str | int:
         """How the kernel calls what has a name."""
+        if arg.of in self.system.records:
+            return self._number(name)
+        if arg.of == "clsact":
+            return _found((at for ours, at in self.disciplines.items() if ours == name), name)
         if arg.of == "cgroup":
             return self.world.cgroup_path(name)
         others = self.devices if arg.of in BY_NAME else self.tracepoints
@@ -275,6 +287,15 @@ class KernelSide:
             self.unseen |= {*names}
         return reply.errno
 
+    def _make_discipline(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        """A device's queueing discipline has no name but that of its device."""
+        of = next(arg for arg in spec.args if arg.name == "device")
+        device = str(self._target(of, str(step.args["device"])))
+        reply = actor.call(step.do, target=device)
+        if reply.errno is None:
+            self.disciplines[str(step.args["target"])] = device
+        return reply.errno
+
     def _see_devices(self) -> None:
         """What number a device has is known once somebody is in its network namespace: a tap's need
         not be that of who makes it. Before, nothing can be attached to it."""
@@ -370,6 +391,7 @@ WITH_NAMES: dict[str, Callable[[KernelSide, Actor, StepSpec, Step], str | None]]
     "name_tracepoint": KernelSide._name_tracepoint,
     "make_veth": KernelSide._make_devices,
     "make_tap": KernelSide._make_devices,
+    "make_clsact": KernelSide._make_discipline,
     "cgroup_leave": KernelSide._leave_cgroup,
 }
 KNOWN = {*COMMANDS, *OF_WORLD, *WITH_NAMES}
