@@ -93,18 +93,25 @@ def parse_step(item: StepText) -> tuple[str, str, Undo]:
     return head.strip(), errno.strip(), undo
 
 
-def compile_graph(name: str, frame: Frame, items: Sequence[StepText], base: int) -> Graph:
+def compile_graph(
+    name: str,
+    frame: Frame,
+    items: Sequence[StepText],
+    base: int,
+    frames: Sequence[Frame] | None = None,
+) -> Graph:
     """The graph of a list of steps: idle -> step -> ... -> idle, with the failure paths.
 
+    `frames`: of each step, where they are about different hooks: what a target's end does.
     Raises StepError for a step that can't be understood.
     """
     graph = Graph(name, frame, base)
     starts_at = IDLE if frame.owner == TASK else base
     plan: list[tuple[Step, str, Undo]] = []
-    for item in items:
+    for item, its in zip(items, frames or [frame] * len(items), strict=True):
         text, errno, undo = parse_step(item)
         for half in WAITS.get(text, (text,)):
-            plan.append((make_step(frame, half, errno), errno, undo))
+            plan.append((make_step(its, half, errno), errno, undo))
         _check_else(plan[-1][0], text, errno, undo)
     _check_arguments([step for step, _, _ in plan])
     place = starts_at

@@ -111,8 +111,9 @@ class Frame:
     links: Sequence[str] = ()  # the kinds of link that there are
     records: Sequence[str] = ()  # of attachments that their hook holds
     beside: Sequence[str] = ()  # of attachments to the card's hook, by whatever card
-    on_own: Sequence[str] = ()  # of attachments to the dying target
+    on_own: Sequence[str] = ()  # those of them that the dying target lets go
     hook: str = ""  # of a card's operations: the kind of its target
+    has_entry: bool = False  # the card's hook has an entry, by whatever card
     events: Sequence[str] = ()  # the kinds of perf event that there are
     program_type: int = -1
     mode_at: Family = s.MODE_AT

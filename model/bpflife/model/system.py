@@ -260,7 +260,7 @@ class System:
     ) -> Frame:
         task = not own
         sort = TASK if task else OBJ
-        return Frame(
+        frame = Frame(
             owner=sort,
             at=s.PC if task else s.AT,
             gp=s.GP_CALL if task else s.GP_OBJ,
@@ -271,37 +271,62 @@ class System:
             parts=frozenset(self.parts),
             registers=self._registers(steps, "reg" if task else "dying", sort),
             own=own,
-            program_type=self.type_of(card) if card else -1,
             mode_at=self.mode_at,
-            mode=self.modes.names.index(card.mode or "none") if card else -1,
             links=tuple(self.links),
             records=tuple(self.records),
-            beside=self.beside(card) if card else (),
-            on_own=tuple(k for k, c in self.attachments.items() if c.target.kind == own),
-            hook=card.target.kind if card else "",
             events=self.events,
             entry=self.entry,
             dir=self.dir,
             ptype=self.ptype,
         )
+        return self._about(frame, card) if card else frame
+
+    def _about(self, frame: Frame, card: AttachCard) -> Frame:
+        """The frame, for steps that are about the hook of a card."""
+        dies = card.target.kind == frame.own
+        return replace(
+            frame,
+            program_type=self.type_of(card),
+            mode=self.modes.names.index(card.mode or "none"),
+            beside=self.beside(card),
+            on_own=self.beside(card) if dies else (),
+            hook=card.target.kind,
+            has_entry=any(c.keeps_entry and c.hook == card.hook for c in self.cards.values()),
+        )
 
     def _releases(self) -> None:
-        plans: dict[str, tuple[Sequence[Any], str, AttachCard | None]] = {
-            kind: (r.steps, "linux", None) for kind, r in self.linux.release.items()
+        plans: dict[str, list[tuple[AttachCard | None, Sequence[Any]]]] = {
+            kind: [(None, r.steps)] for kind, r in self.linux.release.items()
         }
         for kind, card in self.attachments.items():
-            plans[kind] = (card.on_last_put, f"{card.api}: on_last_put", card)
+            plans[kind] = [(card, card.on_last_put)]
         for card in reversed(self.cards.values()):  # what a card says of a kind comes first
             kind = card.target.kind
-            after = plans[kind][0] if kind in plans else ()
-            own = [*card.on_target_death, *after]
-            plans[kind] = (own, f"{card.api}: on_target_death", card)
+            plans[kind] = [(card, card.on_target_death), *plans.get(kind, [])]
         base = 1
-        for kind, (steps, origin, its) in plans.items():
-            graph = self._compile(kind, steps, {}, kind, base, origin, its)
+        for kind, parts in plans.items():
+            graph = self._compile_release(kind, parts, base)
             self.releases[kind] = graph
             self.first.append((kind, base))
             base += graph.size
+
+    def _compile_release(
+        self, kind: str, parts: Sequence[tuple[AttachCard | None, Sequence[Any]]], base: int
+    ) -> Graph:
+        """What a dying object does: for each card about it, and for Linux."""
+        rows = [(card, self._present(steps)) for card, steps in parts]
+        steps = [step for _, own in rows for step in own]
+        first = parts[0][0]
+        field = "on_last_put" if kind in self.attachments else "on_target_death"
+        try:
+            frame = self._frame(steps, {}, kind, first)
+            frames = [
+                self._about(frame, card) if card else frame for card, own in rows for _ in own
+            ]
+            return compile_graph(kind, frame, steps, base, frames)
+        except StepError as e:
+            origin = f"{first.api}: {field}" if first else "linux"
+            raise InputError(f"{origin}: {e}") from None
 
     def _present(self, items: Iterable[Any]) -> list[Any]:
         """The steps that are about parts of Linux which this system has; what no such step can
@@ -312,8 +337,8 @@ class System:
         gone -= {r for _, t in there if not t.startswith("put ") for r, _ in registers_of(t)}
         return [x for x, t in there if t not in {f"put {r} if set" for r in gone}]
 
-    def _compile(self, name: str, steps: Sequence[object], args: Mapping[str, str], own: str,
-                 base: int, origin: str, card: AttachCard | None) -> Graph:  # fmt: skip
+    def _compile(self, name: str, steps: Sequence[object], args: Mapping[str, str], base: int,
+                 origin: str, card: AttachCard | None) -> Graph:  # fmt: skip
         named = dict.fromkeys((*self.dir.owners, *self.targets, *self.records))
         kinds = (*ARG_KINDS, *(["link"] if self.links else []), *named)
         try:
@@ -322,14 +347,14 @@ class System:
                     known = ", ".join(kinds)
                     raise StepError(f"args.{arg}: no kind `{kind}`; there are {known}")
             steps = self._present(steps)
-            frame = self._frame(steps, args, own, card)
+            frame = self._frame(steps, args, "", card)
             return compile_graph(name, frame, steps, base)
         except StepError as e:
             raise InputError(f"{origin}: {e}") from None
 
     def _add(self, name: str, op: Operation, origin: str, card: AttachCard | None = None) -> None:
         base = 1 + sum(g.size for g in self.graphs.values())
-        self.graphs[name] = self._compile(name, op.steps, op.args, "", base, origin, card)
+        self.graphs[name] = self._compile(name, op.steps, op.args, base, origin, card)
         self.operations[name] = op
 
     def _base_operations(self) -> None:

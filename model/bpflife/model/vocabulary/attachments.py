@@ -14,6 +14,7 @@ something of all that were ever listed, so that none of it has to be moved when 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from .. import state as s
@@ -23,7 +24,7 @@ from ..values import LIFE, NONE, OBJ, And, If, Not, Or, Value, eq, ne
 from .objects import born
 from .registry import nothing, step
 
-PLACES = ("last", "first", "before", "after")
+TWICE = "looks whether the program is attached already"  # in the words of a step
 
 
 def enlist(
@@ -145,34 +146,31 @@ def _expect_program(f: Frame, link: str, what: str, errno: str) -> Step:
 # the list
 
 
-def _some(f: Frame, kinds: tuple[str, ...], reg: str = "", but: str = "") -> Guard:
-    """The first attachment of these kinds to the call's target, with the program of a local (and
-    not of another); none if there is none."""
+Fits = Callable[[View, Env, Value], Value]  # of an attachment
+
+
+def program_is(f: Frame, reg: str) -> Fits:
+    """It has the program of a local."""
+    return lambda k, e, x: eq(k.get(s.LINK_PROG, x), k.get(f.reg(reg), e["me"]))
+
+
+def _but(fits: Fits, other: Fits) -> Fits:
+    return lambda k, e, x: And(fits(k, e, x), Not(other(k, e, x)))
+
+
+def some(f: Frame, kinds: tuple[str, ...], fits: Fits = lambda k, e, x: True) -> Guard:
+    """The first attachment of these kinds to the call's target that fits; none if there is none."""
 
     def found(k: View, e: Env) -> Value:
         t = f.target(k, e)
-
-        def fits(x: Value) -> Value:
-            same = [eq(k.get(s.LISTED, x), t)]
-            same += [eq(k.get(s.LINK_PROG, x), k.get(f.reg(reg), e["me"]))] if reg else []
-            same += [ne(k.get(s.LINK_PROG, x), k.get(f.reg(but), e["me"]))] if but else []
-            return And(*same)
-
-        return k.find(OBJ, fits, "|".join(kinds))
+        return k.find(OBJ, lambda x: And(eq(k.get(s.LISTED, x), t), fits(k, e, x)), "|".join(kinds))
 
     return found
 
 
 def _none_of(
-    f: Frame,
-    text: str,
-    errno: str,
-    kinds: tuple[str, ...],
-    words: str,
-    reg: str = "",
-    but: str = "",
+    text: str, errno: str, kinds: tuple[str, ...], words: str, found: Guard
 ) -> Step:
-    found = _some(f, kinds, reg, but)
     check = Check(errno, lambda k, e: eq(found(k, e), NONE) if kinds else True)
     return Step(text, words, nothing, checks=(check,))
 
@@ -186,9 +184,8 @@ def _of(f: Frame, kinds: tuple[str, ...] | list[str] | object) -> tuple[str, ...
 def _expect_no_links(f: Frame, errno: str) -> Step:
     """No link is attached to the hook, else the errno.
     (__cgroup_bpf_attach: cgrp->bpf.flags: kernel/bpf/cgroup.c; dev_xdp_attach: net/core/dev.c)"""
-    return _none_of(
-        f, "expect no links", errno, _of(f, f.links), "looks whether links are attached"
-    )
+    kinds, words = _of(f, f.links), "looks whether links are attached"
+    return _none_of("expect no links", errno, kinds, words, some(f, kinds))
 
 
 @step("expect nothing listed", part="attachments")
@@ -196,7 +193,8 @@ def _expect_nothing_listed(f: Frame, errno: str) -> Step:
     """Nothing stands in the hook's list, else the errno: it is for several, and then a program in
     a place of its own has no place. (__cgroup_bpf_attach: cgrp->bpf.flags: kernel/bpf/cgroup.c)"""
     words = "looks whether the hook has a list of programs"
-    return _none_of(f, "expect nothing listed", errno, tuple(f.beside), words)
+    kinds = tuple(f.beside)
+    return _none_of("expect nothing listed", errno, kinds, words, some(f, kinds))
 
 
 @step("expect no program", part="mixed")
@@ -204,7 +202,7 @@ def _expect_no_program(f: Frame, errno: str) -> Step:
     """The target has no program of its own, else the errno. (__cgroup_bpf_attach: cgroup.c)"""
 
     def holds(k: View, e: Env) -> Value:
-        return eq(k.get(f.entry, f.target(k, e)), NONE)
+        return eq(k.get(f.entry, f.target(k, e)), NONE) if f.has_entry else True
 
     words = "looks whether the hook has a program of its own"
     return Step("expect no program", words, nothing, checks=(Check(errno, holds),))
@@ -214,25 +212,57 @@ def _expect_no_program(f: Frame, errno: str) -> Step:
 def _expect_no_record(f: Frame, reg: str, errno: str) -> Step:
     """The hook's list has no record of this local's program, else the errno.
     (find_attach_entry: kernel/bpf/cgroup.c)"""
-    words = "looks whether the program is attached already"
-    return _none_of(f, f"expect no record of {reg}", errno, _of(f, f.records), words, reg)
+    kinds, text = _of(f, f.records), f"expect no record of {reg}"
+    return _none_of(text, errno, kinds, TWICE, some(f, kinds, program_is(f, reg)))
 
 
 @step("expect no other record of {reg} than {exp}")
 def _expect_no_other_record(f: Frame, reg: str, exp: str, errno: str) -> Step:
     """The same, but for the record that is to be replaced.
     (find_attach_entry: kernel/bpf/cgroup.c)"""
-    text = f"expect no other record of {reg} than {exp}"
-    words = "looks whether the program is attached already"
-    return _none_of(f, text, errno, _of(f, f.records), words, reg, exp)
+    kinds, text = _of(f, f.records), f"expect no other record of {reg} than {exp}"
+    other = _but(program_is(f, reg), program_is(f, exp))
+    return _none_of(text, errno, kinds, TWICE, some(f, kinds, other))
 
 
 @step("expect no attachment of {reg}")
 def _expect_no_attachment(f: Frame, reg: str, errno: str) -> Step:
     """Nothing in the hook's list, record or link, is of this local's program, else the errno.
     (bpf_mprog_exists: include/linux/bpf_mprog.h)"""
-    words = "looks whether the program is attached already"
-    return _none_of(f, f"expect no attachment of {reg}", errno, tuple(f.beside), words, reg)
+    kinds, text = tuple(f.beside), f"expect no attachment of {reg}"
+    return _none_of(text, errno, kinds, TWICE, some(f, kinds, program_is(f, reg)))
+
+
+@step("expect no attachment like {link}")
+def _expect_no_attachment_like(f: Frame, link: str, errno: str) -> Step:
+    """The same, of the program of a link, which stands in no list yet."""
+
+    def twin(k: View, e: Env, x: Value) -> Value:
+        return eq(k.get(s.LINK_PROG, x), k.get(s.LINK_PROG, k.get(f.reg(link), e["me"])))
+
+    kinds, text = tuple(f.beside), f"expect no attachment like {link}"
+    return _none_of(text, errno, kinds, TWICE, some(f, kinds, twin))
+
+
+@step("expect no attachment of {reg} but {link}")
+def _expect_no_attachment_but(f: Frame, reg: str, link: str, errno: str) -> Step:
+    """The same, where this link may have the program already. (tcx_link_update: kernel/bpf/tcx.c)"""
+
+    def own(k: View, e: Env, x: Value) -> Value:
+        return eq(x, k.get(f.reg(link), e["me"]))
+
+    kinds, text = tuple(f.beside), f"expect no attachment of {reg} but {link}"
+    other = _but(program_is(f, reg), own)
+    return _none_of(text, errno, kinds, TWICE, some(f, kinds, other))
+
+
+@step("expect no link of {reg}", part="mixed")
+def _expect_no_link_of(f: Frame, reg: str, errno: str) -> Step:
+    """No link in the hook's list has this local's program, else the errno: it is the link's alone.
+    (bpf_mprog_pos_exact: kernel/bpf/mprog.c)"""
+    kinds, text = _of(f, f.links), f"expect no link of {reg}"
+    words = "looks whether the program is that of a link"
+    return _none_of(text, errno, kinds, words, some(f, kinds, program_is(f, reg)))
 
 
 def _only(f: Frame, errno: str, found: Guard) -> Check:
@@ -243,7 +273,7 @@ def _only(f: Frame, errno: str, found: Guard) -> Check:
 def _expect_attachment(f: Frame, exp: str, errno: str) -> Step:
     """The hook's list has a record or a link of this local's program, else the errno.
     (bpf_mprog_pos_exact: kernel/bpf/mprog.c)"""
-    found = _some(f, tuple(f.beside), exp)
+    found = some(f, tuple(f.beside), program_is(f, exp))
     words = "looks for the program in the hook's list"
     return Step(f"expect attachment of {exp}", words, nothing, checks=(_only(f, errno, found),))
 
@@ -252,7 +282,7 @@ def _expect_attachment(f: Frame, exp: str, errno: str) -> Step:
 def _expect_if_listed(f: Frame, reg: str, errno: str) -> Step:
     """If anything stands in the hook's list, the caller has to say what it is about: the local is
     not empty, else the errno. (find_detach_entry: kernel/bpf/cgroup.c)"""
-    found = _some(f, tuple(f.beside))
+    found = some(f, tuple(f.beside))
 
     def holds(k: View, e: Env) -> Value:
         return Or(ne(k.get(f.reg(reg), e["me"]), NONE), eq(found(k, e), NONE))
@@ -266,7 +296,7 @@ def _copy(f: Frame, reg: str, exp: str) -> Step:
     """An uncounted pointer to the record of this local's program in the hook's list: it is there as
     long as the lock is held. ENOENT: there is none. (find_attach_entry: kernel/bpf/cgroup.c)"""
     kinds = _of(f, f.records)
-    found = _some(f, kinds, exp)
+    found = some(f, kinds, program_is(f, exp))
 
     def effect(k: View, e: Env) -> None:
         k.set(f.reg(reg), (e["me"],), found(k, e))
@@ -303,14 +333,14 @@ def _add_last(f: Frame, reg: str) -> Step:
 def _add_before(f: Frame, reg: str, other: str) -> Step:
     """The same, just before the attachment that has the other local's program.
     (BPF_F_BEFORE: kernel/bpf/mprog.c, kernel/bpf/cgroup.c:insert_pl_to_hlist)"""
-    beside = _some(f, tuple(f.beside), other)
+    beside = some(f, tuple(f.beside), program_is(f, other))
     return _add(f, f"add {reg} to target before {other}", reg, "before", beside)
 
 
 @step("add {reg} to target after {other}")
 def _add_after(f: Frame, reg: str, other: str) -> Step:
     """The same, just after the attachment that has the other local's program. (BPF_F_AFTER)"""
-    beside = _some(f, tuple(f.beside), other)
+    beside = some(f, tuple(f.beside), program_is(f, other))
     return _add(f, f"add {reg} to target after {other}", reg, "after", beside)
 
 
@@ -319,7 +349,7 @@ def _take(f: Frame, reg: str, exp: str) -> Step:
     """The record of this local's program leaves the hook's list; the local holds it.
     ENOENT: there is none. A hook that has a program in its own entry gives that one in any case.
     (find_detach_entry, __cgroup_bpf_detach: kernel/bpf/cgroup.c; bpf_mprog_delete)"""
-    of_list, shared = _some(f, _of(f, f.records), exp), "mixed" in f.parts
+    of_list, shared = some(f, _of(f, f.records), program_is(f, exp)), f.has_entry
 
     def entry(k: View, e: Env) -> Value:
         return k.get(f.entry, f.target(k, e)) if shared else NONE
@@ -341,6 +371,42 @@ def _take(f: Frame, reg: str, exp: str) -> Step:
     text, regs = f"take {reg} of {exp} from target", {reg: "full"}
     checks, kinds = (_only(f, "ENOENT", found),), _of(f, f.records)
     return Step(text, words, effect, (), None, checks, regs, (*kinds, "prog") if shared else kinds)
+
+
+@step("take last {reg} from target")
+def _take_last(f: Frame, reg: str) -> Step:
+    """The last of the hook's list leaves it; the local holds it. ENOENT: there is none. EBUSY: it is
+    a link. (Which one is the last is not asked where the system has no order of attachments.)
+    (bpf_mprog_fetch: kernel/bpf/mprog.c)"""
+    kinds = _of(f, f.records)
+    at_end, record = some(f, tuple(f.beside), _last(f)), some(f, kinds, _last(f))
+    is_record = Check("EBUSY", lambda k, e: k.kind(at_end(k, e), *kinds))
+
+    def effect(k: View, e: Env) -> None:
+        rec = record(k, e)
+        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take {reg} finds the local empty")
+        k.need(ne(rec, NONE), "what is last and no link is a record")
+        leave_list(f, k, rec)
+        k.set(s.RECORDED, (rec,), NONE)
+        k.set(f.reg(reg), (e["me"],), rec)
+
+    words, text = "takes the last record out of the hook's list", f"take last {reg} from target"
+    checks = (_only(f, "ENOENT", at_end), is_record)
+    return Step(text, words, effect, (), None, checks, {reg: "full"}, kinds)
+
+
+def _last(f: Frame) -> Fits:
+    """Nothing of its list runs after it."""
+
+    def fits(k: View, e: Env, x: Value) -> Value:
+        t, kinds = f.target(k, e), "|".join(f.beside)
+        if "order" not in f.parts:
+            return True
+        return k.all(
+            OBJ, lambda y: Or(ne(k.get(s.LISTED, y), t), Not(k.get(s.RUNS_BEFORE, x, y))), kinds
+        )
+
+    return fits
 
 
 @step("drop records")

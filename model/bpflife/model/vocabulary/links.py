@@ -17,7 +17,7 @@ from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
 from ..values import LIFE, NONE, OBJ, Not, Or, Value, eq, ne
-from .attachments import enlist, leave_list
+from .attachments import enlist, leave_list, program_is, some
 from .registry import nothing, step
 
 
@@ -26,13 +26,32 @@ def _list(f: Frame, reg: str) -> Step:
     """The link is the last in the target's list: events run its program from now on.
     (__cgroup_bpf_attach, update_effective_progs: kernel/bpf/cgroup.c)"""
 
+    return _enlists(f, f"list {reg} on target", reg, "last", lambda k, e: NONE)
+
+
+@step("list {reg} on target before {other}")
+def _list_before(f: Frame, reg: str, other: str) -> Step:
+    """The same, just before the attachment that has the other local's program.
+    (BPF_F_BEFORE: kernel/bpf/mprog.c)"""
+    beside = some(f, tuple(f.beside), program_is(f, other))
+    return _enlists(f, f"list {reg} on target before {other}", reg, "before", beside)
+
+
+@step("list {reg} on target after {other}")
+def _list_after(f: Frame, reg: str, other: str) -> Step:
+    """The same, just after the attachment that has the other local's program. (BPF_F_AFTER)"""
+    beside = some(f, tuple(f.beside), program_is(f, other))
+    return _enlists(f, f"list {reg} on target after {other}", reg, "after", beside)
+
+
+def _enlists(f: Frame, text: str, reg: str, place: str, other: Guard) -> Step:
     def effect(k: View, e: Env) -> None:
         link = k.get(f.reg(reg), e["me"])
         k.need(ne(link, NONE), f"list finds a link in {reg}")
-        enlist(f, k, link, f.target(k, e))
+        enlist(f, k, link, f.target(k, e), place, other(k, e))
 
     words = "puts the link into the list of the hook: events run its program from now on"
-    return Step(f"list {reg} on target", words, effect)
+    return Step(text, words, effect)
 
 
 def _hook_of(f: Frame, reg: str) -> Guard:

@@ -34,6 +34,7 @@ RARE = (  # else no scenario gets anywhere
     *("exit", "kill", "exec", "cgroup_remove", "delete_device", "delete_clsact"),
 )
 DWELLING = (0.3, 0.6, 0.9)  # the shares of steps of the part of Linux that a scenario is about
+OF_CARDS = 0.35  # the share of scenarios that are about a card
 SUCCEEDING = (0.1, 0.6, 0.9)  # the shares of calls that are tried until they succeed
 RICH = 0.6  # the share of calls, of those that want nothing, by who has most
 TRIES = 6  # of arguments, until a call succeeds
@@ -57,7 +58,7 @@ def not_now() -> NoReturn:
 
 @dataclass
 class Generator:
-    """Scenarios of one system. `taken`: how often each step was, over all scenarios."""
+    """Scenarios of one system. `taken`: how often each operation was, over all scenarios."""
 
     cards: list[str]
     rng: random.Random
@@ -94,7 +95,7 @@ class Generator:
             except (NotNow, InputError):
                 continue
             steps.append(step)
-            self.taken[step.do] += 1
+            self.taken[player.language.spec(step, name).rule] += 1
         scenario = Scenario(scenario=name, cards=self.cards, steps=steps)
         player.scenario = scenario
         self.fired = player.fired
@@ -102,7 +103,8 @@ class Generator:
 
     def _about(self, usable: list[StepSpec]) -> list[StepSpec]:
         """The steps of one part of Linux, or of one card; where there are none, all."""
-        topic = self.rng.choice([*PARTS, *self.cards])
+        cards = self.cards if self.rng.random() < OF_CARDS else []
+        topic = self.rng.choice(cards or PARTS)
         if topic in self.cards:
             target = load_card(topic).target
             own = (target.made_by, "prog_load")
@@ -117,7 +119,7 @@ class Generator:
 
     def _spec(self, usable: list[StepSpec]) -> StepSpec:
         some = self.rng.sample(usable, min(3, len(usable)))
-        spec = min(some, key=lambda x: self.taken[x.do])
+        spec = min(some, key=lambda x: self.taken[x.rule])
         if spec.do in RARE and self.rng.random() < 0.8:
             return self._spec(usable)
         return spec
