@@ -257,6 +257,20 @@ def test_an_event_is_attached_to_by_the_card_of_its_kind() -> None:
     )
 
 
+def test_what_is_done_with_a_link_is_said_by_its_card() -> None:
+    start = [
+        Step(do="make_veth", by="a", target="left", peer="right"),
+        Step(do="prog_load", by="a", prog="p", type="xdp"),
+        Step(do="link_create", by="a", api="xdp_link", link="l", target="left", prog="p"),
+    ]
+    refused(
+        "api: `l` is of xdp_link: say `api: xdp_link`",
+        *start,
+        Step(do="link_detach", by="a", api="tcx_link", link="l"),
+        cards=("tcx_link", "xdp_link"),
+    )
+
+
 def test_xdp_has_one_mode() -> None:
     refused(
         "mode: no such field",

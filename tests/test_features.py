@@ -22,6 +22,11 @@ LINUX = [n for n in card_names() if load_card(n).since != "proposed" and n not i
         ("cgroup_link", Features("link", "many", "link; old program if told", "yes")),
         ("xdp_netlink", Features("target", "one", "none; old program if told", "no")),
         ("xdp_link", Features("link", "one", "link; old program if told", "yes")),
+        ("tcx", Features("target", "many, each program once", "old program", "no")),
+        (
+            "tcx_link",
+            Features("link", "many, each program once", "link; old program if told", "yes"),
+        ),
         ("perf_event", Features("file", "one", "-", "no")),
         ("flow_dissector", Features("target", "one", "none", "no")),
         ("tc_filter", Features("target", "many", "its number", "no")),

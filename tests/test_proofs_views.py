@@ -41,6 +41,7 @@ SCOPE = {
 BESIDE = {
     LINUX: ["tc_filter"], "cgroup_link": ["cgroup_legacy"],
     "cgroup_multi": ["cgroup_legacy", "cgroup_override"],
+    "tcx": ["tcx_link"], "tcx_link": ["tcx"],
 }  # fmt: skip
 TRIES = 4000  # to make a rule fire that no walk reached
 Sample = tuple[Rule, dict[str, int], Cells]
@@ -174,7 +175,15 @@ class Lowest(UnboundedView):
 
     def lowest(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
         """Whoever is lower will not do."""
-        chosen = super().lowest(sort, pred, kind)
+        return self._no_lower(super().lowest(sort, pred, kind), sort, pred, kind)
+
+    def find(self, sort: Sort, pred: Callable[[Value], Value], kind: str = "") -> Value:
+        """Whoever is lower will not do."""
+        return self._no_lower(super().find(sort, pred, kind), sort, pred, kind)
+
+    def _no_lower(
+        self, chosen: Value, sort: Sort, pred: Callable[[Value], Value], kind: str
+    ) -> Value:
         for lower, higher in itertools.combinations(self.entities[sort][1:], 2):
             x = self.term(sort, lower)
             fits = And(self.kind(x, *kind.split("|")), pred(x)) if kind else pred(x)
@@ -234,7 +243,8 @@ class Embedding:
         return view
 
     def closed(self, view: UnboundedView) -> list[Any]:
-        """Nothing exists beyond the scope: chosen entities are of it, "all" means all of it."""
+        """Nothing exists beyond the scope: chosen entities are of it, "all" means all of it, and
+        who is found is one that was sought."""
         found = []
         for sort, terms in view.reads.items():
             for x in terms.values():
@@ -242,6 +252,11 @@ class Embedding:
         for q in view.quantified:
             rows = [z3.substitute(q.body, (q.hole, e)) for e in self.entities[q.sort][1:]]
             found.append(q.name == z3.And(*rows))
+            one = z3.And(
+                q.skolem != self.entities[q.sort][0],
+                z3.Not(z3.substitute(q.body, (q.hole, q.skolem))),
+            )
+            found.append(z3.Or(q.name, one))
         return found
 
     def after(self, view: UnboundedView, cells: Cells) -> list[Any]:

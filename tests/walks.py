@@ -103,7 +103,8 @@ class Walk:
         for name, family in graph.frame.registers.items():
             kinds = "|".join(fact.kinds.get(name, ()))
             new[(family.name, me)] = 0
-            if fact.regs[name] != "empty" and kinds:
+            full = fact.regs[name] == "full" or self.rng.random() < 0.5
+            if fact.regs[name] != "empty" and full and kinds:
                 new[(family.name, me)] = self._living(kinds, new)
         files = list(self.space.scope.domain(OBJ, "file"))
         for name, kind in fact.behind.items():  # one file leads to one kind of object

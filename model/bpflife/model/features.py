@@ -50,9 +50,7 @@ def multiplicity(card: AttachCard) -> str:
     attach = texts([card.operations.attach])
     if any(" entry" in text for text in attach) or "expect no links" in attach:
         return "one"
-    once = any(
-        text.startswith(("expect no record of", "expect no attachment of")) for text in attach
-    )
+    once = any(text.startswith(("expect no record of", "expect no attachment ")) for text in attach)
     return "many, each program once" if once else "many"
 
 

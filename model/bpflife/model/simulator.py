@@ -284,6 +284,8 @@ class Player:
             raise InputError(f"{at}: {arg.name}: the model does not {step.do} a {kind}")
         if kind in self.system.events and kind in self.system.targets:
             self._named_as_its_event(arg, step, kind, at)
+        if kind in self.system.links and arg.of == "link":
+            self._named_by_its_card(arg, step, kind, at)
         if kind == "socket" and (step.do, arg.name) == ("send", "over"):
             self._not_intercepted(behind, at)
         types = set(operation.only.get(arg.name, ()))
@@ -307,6 +309,16 @@ class Player:
         if arg.of in self.system.events and arg.of != kind:
             event = step.args[arg.name]
             raise InputError(f"{at}: api: `{event}` is a {kind}: say `api: {card.api}`")
+
+    def _named_by_its_card(self, arg: Arg, step: Step, kind: str, at: str) -> None:
+        """What is done with a link goes by its kind: a scenario must call it by the card of that
+        kind. (link->ops: kernel/bpf/syscall.c:link_update, link_detach)"""
+        card, link = self.system.links[kind], step.args[arg.name]
+        if self.language.spec(step, at).api == card.api:
+            return
+        if any(x.do == step.do and x.api == card.api for x in self.language.specs):
+            raise InputError(f"{at}: api: `{link}` is of {card.api}: say `api: {card.api}`")
+        raise InputError(f"{at}: {arg.name}: the model does not {step.do} a link of {card.api}")
 
     def _not_intercepted(self, socket: int, at: str) -> None:
         """A program that runs on what a socket receives takes it, but for its descriptors."""

@@ -168,9 +168,7 @@ def some(f: Frame, kinds: tuple[str, ...], fits: Fits = lambda k, e, x: True) ->
     return found
 
 
-def _none_of(
-    text: str, errno: str, kinds: tuple[str, ...], words: str, found: Guard
-) -> Step:
+def _none_of(text: str, errno: str, kinds: tuple[str, ...], words: str, found: Guard) -> Step:
     check = Check(errno, lambda k, e: eq(found(k, e), NONE) if kinds else True)
     return Step(text, words, nothing, checks=(check,))
 
@@ -246,7 +244,8 @@ def _expect_no_attachment_like(f: Frame, link: str, errno: str) -> Step:
 
 @step("expect no attachment of {reg} but {link}")
 def _expect_no_attachment_but(f: Frame, reg: str, link: str, errno: str) -> Step:
-    """The same, where this link may have the program already. (tcx_link_update: kernel/bpf/tcx.c)"""
+    """The same, where this link may have the program already.
+    (tcx_link_update: kernel/bpf/tcx.c)"""
 
     def own(k: View, e: Env, x: Value) -> Value:
         return eq(x, k.get(f.reg(link), e["me"]))
@@ -269,15 +268,6 @@ def _only(f: Frame, errno: str, found: Guard) -> Check:
     return Check(errno, lambda k, e: ne(found(k, e), NONE))
 
 
-@step("expect attachment of {exp}")
-def _expect_attachment(f: Frame, exp: str, errno: str) -> Step:
-    """The hook's list has a record or a link of this local's program, else the errno.
-    (bpf_mprog_pos_exact: kernel/bpf/mprog.c)"""
-    found = some(f, tuple(f.beside), program_is(f, exp))
-    words = "looks for the program in the hook's list"
-    return Step(f"expect attachment of {exp}", words, nothing, checks=(_only(f, errno, found),))
-
-
 @step("expect {reg} if listed")
 def _expect_if_listed(f: Frame, reg: str, errno: str) -> Step:
     """If anything stands in the hook's list, the caller has to say what it is about: the local is
@@ -295,15 +285,24 @@ def _expect_if_listed(f: Frame, reg: str, errno: str) -> Step:
 def _copy(f: Frame, reg: str, exp: str) -> Step:
     """An uncounted pointer to the record of this local's program in the hook's list: it is there as
     long as the lock is held. ENOENT: there is none. (find_attach_entry: kernel/bpf/cgroup.c)"""
-    kinds = _of(f, f.records)
+    return _copied(f, f"copy {reg} of {exp} from target", reg, exp, _of(f, f.records))
+
+
+@step("copy {reg} of any {exp} from target")
+def _copy_any(f: Frame, reg: str, exp: str) -> Step:
+    """The same, where a link of that program will do too. ENOENT: there is neither.
+    (bpf_mprog_pos_before, bpf_mprog_pos_after: kernel/bpf/mprog.c)"""
+    return _copied(f, f"copy {reg} of any {exp} from target", reg, exp, tuple(f.beside))
+
+
+def _copied(f: Frame, text: str, reg: str, exp: str, kinds: tuple[str, ...]) -> Step:
     found = some(f, kinds, program_is(f, exp))
 
     def effect(k: View, e: Env) -> None:
         k.set(f.reg(reg), (e["me"],), found(k, e))
 
-    words, regs = f"finds the record of {{{exp}}} in the hook's list", {reg: "full"}
-    text, checks = f"copy {reg} of {exp} from target", (_only(f, "ENOENT", found),)
-    return Step(text, words, effect, (), None, checks, regs, kinds)
+    words, regs = f"finds {{{exp}}} in the hook's list", {reg: "full"}
+    return Step(text, words, effect, (), None, (_only(f, "ENOENT", found),), regs, kinds)
 
 
 # ---------------------------------------------------------------------------------------------
@@ -331,17 +330,17 @@ def _add_last(f: Frame, reg: str) -> Step:
 
 @step("add {reg} to target before {other}")
 def _add_before(f: Frame, reg: str, other: str) -> Step:
-    """The same, just before the attachment that has the other local's program.
+    """The same, just before the other local's attachment.
     (BPF_F_BEFORE: kernel/bpf/mprog.c, kernel/bpf/cgroup.c:insert_pl_to_hlist)"""
-    beside = some(f, tuple(f.beside), program_is(f, other))
-    return _add(f, f"add {reg} to target before {other}", reg, "before", beside)
+    text = f"add {reg} to target before {other}"
+    return _add(f, text, reg, "before", lambda k, e: k.get(f.reg(other), e["me"]))
 
 
 @step("add {reg} to target after {other}")
 def _add_after(f: Frame, reg: str, other: str) -> Step:
-    """The same, just after the attachment that has the other local's program. (BPF_F_AFTER)"""
-    beside = some(f, tuple(f.beside), program_is(f, other))
-    return _add(f, f"add {reg} to target after {other}", reg, "after", beside)
+    """The same, just after the other local's attachment. (BPF_F_AFTER)"""
+    text = f"add {reg} to target after {other}"
+    return _add(f, text, reg, "after", lambda k, e: k.get(f.reg(other), e["me"]))
 
 
 @step("take {reg} of {exp} from target")
@@ -375,8 +374,8 @@ def _take(f: Frame, reg: str, exp: str) -> Step:
 
 @step("take last {reg} from target")
 def _take_last(f: Frame, reg: str) -> Step:
-    """The last of the hook's list leaves it; the local holds it. ENOENT: there is none. EBUSY: it is
-    a link. (Which one is the last is not asked where the system has no order of attachments.)
+    """The last of the hook's list leaves it; the local holds it. ENOENT: there is none. EBUSY: it
+    is a link. (Which one is the last is not asked where the system has no order of attachments.)
     (bpf_mprog_fetch: kernel/bpf/mprog.c)"""
     kinds = _of(f, f.records)
     at_end, record = some(f, tuple(f.beside), _last(f)), some(f, kinds, _last(f))

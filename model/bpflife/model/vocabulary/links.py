@@ -17,7 +17,7 @@ from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
 from ..values import LIFE, NONE, OBJ, Not, Or, Value, eq, ne
-from .attachments import enlist, leave_list, program_is, some
+from .attachments import enlist, leave_list
 from .registry import nothing, step
 
 
@@ -31,17 +31,17 @@ def _list(f: Frame, reg: str) -> Step:
 
 @step("list {reg} on target before {other}")
 def _list_before(f: Frame, reg: str, other: str) -> Step:
-    """The same, just before the attachment that has the other local's program.
-    (BPF_F_BEFORE: kernel/bpf/mprog.c)"""
-    beside = some(f, tuple(f.beside), program_is(f, other))
-    return _enlists(f, f"list {reg} on target before {other}", reg, "before", beside)
+    """The same, just before the other local's attachment.
+    (BPF_F_BEFORE: kernel/bpf/mprog.c, kernel/bpf/cgroup.c:insert_pl_to_hlist)"""
+    text = f"list {reg} on target before {other}"
+    return _enlists(f, text, reg, "before", lambda k, e: k.get(f.reg(other), e["me"]))
 
 
 @step("list {reg} on target after {other}")
 def _list_after(f: Frame, reg: str, other: str) -> Step:
-    """The same, just after the attachment that has the other local's program. (BPF_F_AFTER)"""
-    beside = some(f, tuple(f.beside), program_is(f, other))
-    return _enlists(f, f"list {reg} on target after {other}", reg, "after", beside)
+    """The same, just after the other local's attachment. (BPF_F_AFTER)"""
+    text = f"list {reg} on target after {other}"
+    return _enlists(f, text, reg, "after", lambda k, e: k.get(f.reg(other), e["me"]))
 
 
 def _enlists(f: Frame, text: str, reg: str, place: str, other: Guard) -> Step:
@@ -86,6 +86,31 @@ def _lock(f: Frame, reg: str) -> Step:
         waits=lambda k, e: k.unlocked(target(k, e)), checks=(attached,), lock=1, target=f.hook,
         first=_not_freed(target),
     )  # fmt: skip
+
+
+@step("expect {link} on target")
+def _expect_on_target(f: Frame, link: str, errno: str) -> Step:
+    """The link of a local is attached to the target of the call, else the errno.
+    (get_prog_list: kernel/bpf/cgroup.c, 6.17)"""
+
+    def holds(k: View, e: Env) -> Value:
+        return eq(k.get(s.LISTED, k.get(f.reg(link), e["me"])), f.target(k, e))
+
+    text, words = f"expect {link} on target", "looks for the link in the hook's list"
+    return Step(text, words, nothing, checks=(Check(errno, holds),))
+
+
+@step("expect type of program of {link}")
+def _expect_type_of_link(f: Frame, link: str, errno: str) -> Step:
+    """The program of a local's link is of the type that the hook takes, else the errno.
+    (bpf_get_anchor_link: kernel/bpf/cgroup.c, 6.17)"""
+
+    def holds(k: View, e: Env) -> Value:
+        program = k.get(s.LINK_PROG, k.get(f.reg(link), e["me"]))
+        return eq(k.get(f.ptype, program), f.program_type)
+
+    text, words = f"expect type of program of {link}", "looks at the type of its program"
+    return Step(text, words, nothing, checks=(Check(errno, holds),))
 
 
 @step("may open {reg} as asked", part="links+access")

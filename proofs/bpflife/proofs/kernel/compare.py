@@ -92,7 +92,7 @@ def _only_model(scenario: Scenario) -> str:
                 f"{where(scenario, number)}: do: a kernel runs whole system calls, "
                 "`fire` is a single rule of the model"
             )
-        if spec.actor == "process" and (lack := lacking(command_of(system, spec.rule))):
+        if spec.actor == "process" and (lack := lacking(needed(system, spec.rule))):
             return f"`{spec.do}` can't be played here: {lack}"
     return ""
 
@@ -100,6 +100,12 @@ def _only_model(scenario: Scenario) -> str:
 def command_of(system: System, rule: str) -> str:
     """The runner's command for an operation; "" where it has none."""
     return str(system.operations[rule].kernel.get("command", ""))
+
+
+def needed(system: System, rule: str) -> str:
+    """What an operation needs of a kernel: its command, or what a card says of a variant that came
+    later (`needs:`)."""
+    return str(system.operations[rule].kernel.get("needs", command_of(system, rule)))
 
 
 def not_on_a_kernel(system: System, api: str) -> str:

@@ -22,7 +22,7 @@ from bpflife.model.language import Language
 from bpflife.model.simulator import play
 
 from .available import lacking, why_not
-from .compare import command_of, compare_trace, not_on_a_kernel
+from .compare import compare_trace, needed, not_on_a_kernel
 from .generate import Generator
 from .world import World
 
@@ -105,11 +105,11 @@ def _work(tasks: list[Task], jobs: int, cancelled: Callable[[], bool]) -> Iterat
 
 
 def skipped(cards: Sequence[str]) -> dict[str, str]:
-    """The steps that this machine can't play, and why."""
+    """The operations that this machine can't play, and why."""
     system = system_for(list(cards))
     specs = [x for x in Language(system).specs if x.actor == "process"]
-    found = {x.do: lacking(command_of(system, x.rule)) for x in specs}
-    return {do: why for do, why in found.items() if why}
+    found = {x.rule: lacking(needed(system, x.rule)) for x in specs}
+    return {rule: why for rule, why in found.items() if why}
 
 
 def run_batch(seeds: Iterable[int], cards: list[str], length: int) -> Batch:

@@ -64,7 +64,7 @@ class Generator:
     rng: random.Random
     taken: Counter[str] = field(default_factory=Counter)
     fired: set[str] = field(default_factory=set)  # rules, by the scenario that came last
-    without: frozenset[str] = frozenset()  # steps that are never taken
+    without: frozenset[str] = frozenset()  # operations that are never taken
     dwelling: float = 0.0
     succeeding: float = 0.0
     fitting: float = 0.0
@@ -73,7 +73,7 @@ class Generator:
         """A scenario that the model can play, and what the model makes of it."""
         player = Player(system_for(self.cards), watched=False)
         left_out = {"fire", "look_up", *self.without}
-        usable = [x for x in player.language.specs if x.do not in left_out]
+        usable = [x for x in player.language.specs if not {x.do, x.rule} & left_out]
         self.dwelling, self.succeeding, self.fitting = (
             self.rng.choice(shares) for shares in (DWELLING, SUCCEEDING, FITTING)
         )  # scenarios that get far, and scenarios of many errnos

@@ -110,6 +110,7 @@ class KernelSide:
         actor = self.actor(step.by or "")
         fixed = dict(self.system.operations[spec.rule].kernel)
         command = fixed.pop("command")
+        fixed.pop("needs", None)
         if command in OF_WORLD:
             return self._of_world(command, spec, step)
         if command in WITH_NAMES:
