@@ -257,6 +257,17 @@ def test_an_event_is_attached_to_by_the_card_of_its_kind() -> None:
     )
 
 
+@pytest.mark.parametrize("more", [{"revision": 1}, {"direction": "egress"}, {"before_id": "p"}])
+def test_a_list_has_one_direction_and_no_revision(more: dict[str, object]) -> None:
+    refused(
+        f"{next(iter(more))}: no such field",
+        Step(do="make_veth", by="a", target="left", peer="right"),
+        Step(do="prog_load", by="a", prog="p", type="sched_cls"),
+        Step(do="attach", by="a", target="left", prog="p", **more),
+        cards=("tcx",),
+    )
+
+
 def test_what_is_done_with_a_link_is_said_by_its_card() -> None:
     start = [
         Step(do="make_veth", by="a", target="left", peer="right"),
