@@ -271,13 +271,16 @@ def internal(rules: list[Rule]) -> list[Rule]:
     return [r for r in rules if r.internal]
 
 
+OF_ENTRY = "nothing is attached"
+
+
 def attached(system: System) -> list[Invariant]:
     """Nothing is attached: to the hook's own entry, or by a link."""
     found = []
     if system.entry.owners:
         found.append(
             Invariant(
-                "nothing is attached",
+                OF_ENTRY,
                 (OBJ,),
                 lambda k, t: eq(k.get(system.entry, t), NONE),
                 kinds=system.entry.owners,

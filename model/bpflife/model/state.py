@@ -203,6 +203,7 @@ MODE_AT = Family("attach_mode", (OBJ,), Sort("attach mode"), part="modes")  # of
 HOLDS = Family(  # what a link is attached to, where it keeps that
     *("holds", (OBJ,), OBJ), counted=True, user=True, targets=("file", "map", "netns"), part="holds"
 )
+ENTRY_BY = Family("entry_by", (OBJ,), OBJ, part="entry_by")  # the link that the entry is of
 RUNS_BEFORE = Family("runs_before", (OBJ, OBJ), BOOL, part="order")  # of attachments of one hook
 PUBLISHED = Family("published", (OBJ,), BOOL, part="processes")  # its id can be looked up
 XDP_STATE = Family(  # dev->xdp_state; what runs is another pointer, the hook's entry

@@ -185,6 +185,10 @@ class System:
         keep = tuple(k for k, c in self.links.items() if "put held" in c.on_last_put)
         if keep:
             found.append(replace(s.HOLDS, owners=keep))
+        both = {c.target.kind: k for k, c in self.links.items() if c.keeps_entry}
+        if both:
+            owners, links = tuple(both), tuple(both.values())
+            found.append(replace(s.ENTRY_BY, owners=owners, targets=links))
         return found + ([replace(s.RUNS_BEFORE, owners=kinds)] if "order" in self.parts else [])
 
     def targets_of(self, family: Family) -> tuple[str, ...]:

@@ -81,6 +81,7 @@ def _general(system: System) -> list[Invariant]:
     found += [_while_used(f) for f in s.VERDICTS if f in system.families]
     if system.attachments:
         found += [_link_full(system), _listed(system)]
+        found += [_of_link(system, kind) for kind, c in system.links.items() if c.keeps_entry]
     if system.records:
         found += [_own_slot(s.RECORDED), _recorded(system), _one_holder(system)]
     for f in registers(system, OBJ):
@@ -269,6 +270,23 @@ def _link_full(system: System) -> Invariant:
         return Implies(And(k.kind(o, *system.attachments), there), ne(k.get(s.LINK_PROG, o), NONE))
 
     return Invariant("every attachment has a program", (OBJ,), body)
+
+
+def _of_link(system: System, kind: str) -> Invariant:
+    """What is in the entry of a hook is there by a link that is attached to it."""
+    target = system.links[kind].target.kind
+
+    def body(k: View, t: Value) -> Value:
+        link = k.get(s.ENTRY_BY, t)
+        there = And(k.kind(link, kind), eq(k.get(s.LISTED, link), t))
+        return Or(Not(k.kind(t, target)), eq(k.get(system.entry, t), NONE), there)
+
+    return Invariant(of_link(kind, target), (OBJ,), body)
+
+
+def of_link(kind: str, target: str) -> str:
+    """The name of the lemma that the entry of such a target is of such a link."""
+    return f"the entry of a {target} is of a {kind}"
 
 
 def _recorded(system: System) -> Invariant:

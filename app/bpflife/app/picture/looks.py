@@ -126,6 +126,7 @@ FAMILIES: Final = {
     "sees": Family("has found", owner="cpu"),
     "link_prog": Family("holds"),
     "listed": Family("is attached to"),
+    "entry_by": Family("runs what is of", owner="hook"),
     "holds": Family("keeps", owner="link"),
     "recorded": Family("is held by its list", mark="in a list"),
     "elem": Family("has as element", owner="map"),
