@@ -28,7 +28,7 @@ examples:
   bpflife run my.yaml --kernel          your scenario, model and running kernel side by side
   bpflife check cgroup_legacy           what holds for an attach API, and what does not
   bpflife check my_api.yaml --html counterexample.html
-  bpflife list stories                  what there is; also cards, properties, steps, vocabulary
+  bpflife list stories                  what there is; also cards, claims, steps ...
 
 exit codes: 0 fine, 1 a finding (a violation, a difference), 2 bad input
 """
@@ -119,7 +119,7 @@ def _port(text: str) -> int:
 
 
 def _list_options(listed: argparse.ArgumentParser) -> None:
-    what = ("cards", "properties", "stories", "steps", "vocabulary")
+    what = ("cards", "claims", "properties", "stories", "steps", "vocabulary")
     listed.add_argument("what", choices=what, metavar="WHAT", help=", ".join(what))
     listed.add_argument(
         "--cards", metavar="A,B", help="for steps: with the attach APIs of these cards"

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 
 from bpflife.model import catalogue, language
+from bpflife.model.claims import claims as all_claims
 from bpflife.model.features import features
 from bpflife.model.properties import CATALOGUE
 from bpflife.model.system import PARTS, System
@@ -57,6 +58,14 @@ def steps(names: Sequence[str]) -> Rows:
     ]
 
 
+def claims() -> Rows:
+    """What the post of 2018 says about hooks, what became of it, where to see it."""
+    return [
+        (f"{number}  {claim.claim}", f"today: {claim.today}", *claim.evidence())
+        for number, claim in all_claims().items()
+    ]
+
+
 def vocabulary() -> Rows:
     """The forms of step that cards are made of."""
     return [(form, doc) for form, (_, _, doc) in VOCABULARY.items()]
@@ -68,7 +77,11 @@ NOTES = {
     "show. Confirmed: the card's example was played on model and kernel just now, and they agree.",
     "stories": "A name can be given without its number: bpflife run two_phase_load",
 }
-ENTRIES: dict[str, Callable[[], Rows]] = {"properties": properties, "vocabulary": vocabulary}
+ENTRIES: dict[str, Callable[[], Rows]] = {
+    "properties": properties,
+    "vocabulary": vocabulary,
+    "claims": claims,
+}
 
 
 def show(what: str, card_names: Sequence[str]) -> None:

@@ -29,7 +29,7 @@ def card_names() -> list[str]:
 
 def story_names() -> list[str]:
     """The stories, in the order in which they are told."""
-    return _names("stories")
+    return sorted(_names("stories"), key=lambda name: int(name.partition("_")[0]))
 
 
 @functools.cache

@@ -14,7 +14,7 @@ the way (target, file, descriptor), so two witness steps suffice, and the obliga
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import z3
@@ -22,11 +22,15 @@ import z3
 from bpflife.model.properties import OF_ENTRY, Invariant, internal, quiet_owner
 from bpflife.model.rules import Rule
 from bpflife.model.state import Family
-from bpflife.model.values import OBJ, Not, Sort, Term
+from bpflife.model.steps import Param
+from bpflife.model.values import OBJ, Not, Term
 
 from .induction import Induction
 from .lemmas import of_link
-from .unbounded import Theory, UnboundedView
+from .unbounded import UnboundedView
+
+GOAL = "object!goal"  # what the question is about
+HOLDER = "holder in "  # how a witness is called, with the family of its slot
 
 
 def unproved(
@@ -47,7 +51,7 @@ def unproved(
 
 
 def _by_link(induction: Induction, kind: str) -> bool:
-    """Whatever is in the entry of such a target is there by a link that stands in its list (proved: a
+    """What is in the entry of such a target is there by a link that stands in its list (proved: a
     lemma): where nothing stands in a list, which is asked too, no entry is full."""
     lemmas = [of_link(own, kind) for own in induction.system.links]
     return any(induction.alive.get(name, False) for name in lemmas)
@@ -60,7 +64,7 @@ def _excluded(
     asks who keeps it alive: fewer hypotheses, and for what is dying they are enough."""
     theory = induction.theory
     view = UnboundedView(theory)
-    target = view.entity(OBJ, theory.constant(OBJ, "object!goal"))
+    target = view.entity(OBJ, theory.constant(OBJ, GOAL))
     view.when(view.kind(target, kind))
     if claim:
         view.when(Not(invariant.body(view, target)))
@@ -69,10 +73,10 @@ def _excluded(
     for _, sort, premise in quiet_owner(view):
         view.when(view.all(sort, premise))
     solver = z3.SolverFor("QF_UFLIA")
-    solver.add(*_no_internal_rule(induction, view))
-    solver.add(*_not_released_on(induction, view, kind, target.payload))
+    solver.add(*_no_internal_rule(induction, view, kind))
+    solver.add(*_not_released_on(induction, view, kind, kind, target.payload))
     for pointed_at, o in _points_at(induction, view, kind, target):
-        solver.add(*_not_released_on(induction, view, pointed_at, o))
+        solver.add(*_not_released_on(induction, view, kind, pointed_at, o))
     known = induction.assume(solver, view, None, set())
     solver.add(*view.guards, *view.facts())
     induction.obligations += 1
@@ -92,7 +96,7 @@ def _witnesses(induction: Induction, view: UnboundedView, o: Any, kind: str) -> 
 def _witness(induction: Induction, view: UnboundedView, family: Family, o: Any) -> Any | None:
     """The member of one family that holds `o`; the object whose slot it is, if it is one."""
     theory = induction.theory
-    args = [theory.fresh(sort, f"holder in {family.name}") for sort in family.args]
+    args = [theory.fresh(sort, f"{HOLDER}{family.name}") for sort in family.args]
     for sort, a in zip(family.args, args, strict=True):
         view.note(sort, a)
     there = [a != theory.backend.none[sort] for sort, a in zip(family.args, args, strict=True)]
@@ -103,32 +107,66 @@ def _witness(induction: Induction, view: UnboundedView, family: Family, o: Any) 
     return args[0] if family.args[0] == OBJ else None
 
 
-def _no_internal_rule(induction: Induction, view: UnboundedView) -> list[Any]:
+def _no_internal_rule(induction: Induction, view: UnboundedView, goal: str) -> list[Any]:
     """No internal rule can fire for the entities that were read before (those that its own
-    reading adds are not asked again). Leaving out an instance only weakens the hypothesis."""
-    theory = induction.theory
-    known = {sort: list(terms.values()) for sort, terms in view.reads.items()}
+    reading adds are not asked again), where they can be of the kind that it is about. Leaving out
+    an instance only weakens the hypothesis."""
+    known = _Known(induction, view, goal)
     found = []
     for rule in internal(induction.rules):
-        rows = [_values(theory, known, p.sort) for p in rule.params]
+        rows = [known.values(p) for p in rule.params]
         for row in itertools.product(*rows):
             found.append(_disabled(induction, view, rule, row))
     return found
 
 
-def _not_released_on(induction: Induction, view: UnboundedView, kind: str, o: Any) -> list[Any]:
+def _not_released_on(
+    induction: Induction, view: UnboundedView, goal: str, kind: str, o: Any
+) -> list[Any]:
     """The same for the release path of one object, at all that has been read by now: a loop of it
     that can't end has a slot that is still full, and then its other edge could be taken."""
-    known = {sort: list(terms.values()) for sort, terms in view.reads.items()}
+    known = _Known(induction, view, goal)
     found = []
     for rule in internal(induction.rules):
         if rule.op != kind or rule.mode != "micro":
             continue
-        rows = [
-            [o] if p.name == "me" else _values(induction.theory, known, p.sort) for p in rule.params
-        ]
+        rows = [[o] if p.name == "me" else known.values(p) for p in rule.params]
         found += [_disabled(induction, view, rule, row) for row in itertools.product(*rows)]
     return found
+
+
+class _Known:
+    """The entities that were read by now, and what kinds of object they can be."""
+
+    def __init__(self, induction: Induction, view: UnboundedView, goal: str) -> None:
+        self.theory = induction.theory
+        self.terms = {sort: list(terms.values()) for sort, terms in view.reads.items()}
+        objects = self.terms.get(OBJ, [])
+        self.kinds = {x.get_id(): _kinds(induction, x, goal) for x in objects}
+
+    def values(self, p: Param) -> Sequence[Any]:
+        """What a parameter may be: of its kind, or every value of an enumeration."""
+        if p.sort not in self.terms:
+            return [self.theory.backend.literal(p.sort, n) for n in range(len(p.sort.names))]
+        return [x for x in self.terms[p.sort] if self._fits(x, p)]
+
+    def _fits(self, x: Any, p: Param) -> bool:
+        can_be = self.kinds.get(x.get_id())
+        return can_be is None or not p.kind or bool(can_be & set(p.kind.split("|")))
+
+
+def _kinds(induction: Induction, x: Any, goal: str) -> set[str] | None:
+    """The kinds of object that a term can be, as far as its form says: the goal, who holds
+    something by a family of slots, what a slot points at. None: any."""
+    name = x.decl().name()
+    if name == GOAL:
+        return {goal}
+    holder = name.startswith(HOLDER)
+    family = name.removeprefix(HOLDER).rpartition("!")[0] if holder else name
+    found = next((f for f in induction.system.families if f.name == family), None)
+    if found is None:
+        return None
+    return set(found.owners if holder else induction.system.targets_of(found)) or None
 
 
 def _points_at(
@@ -141,13 +179,6 @@ def _points_at(
         (target, view.get(f, o).payload)
         for f in families if f.args == (OBJ,) and not f.counted for target in f.targets
     ]  # fmt: skip
-
-
-def _values(theory: Theory, known: Mapping[Sort, Sequence[Any]], sort: Sort) -> Sequence[Any]:
-    """What a parameter may be: the entities that were read, or every value of an enumeration."""
-    if sort in known:
-        return known[sort]
-    return [theory.backend.literal(sort, n) for n in range(len(sort.names))]
 
 
 def _disabled(induction: Induction, view: UnboundedView, rule: Rule, row: tuple[Any, ...]) -> Any:
@@ -167,6 +198,6 @@ def _disabled(induction: Induction, view: UnboundedView, rule: Rule, row: tuple[
     guards = [g for at, g in enumerate(trial.guards) if at not in needs]
     view.quantified += trial.quantified
     for sort, terms in trial.reads.items():
-        for x in terms.values():
+        for x in (trial.applied[sort] if sort == OBJ else terms).values():
             view.note(sort, x)
     return z3.Or(*absent, z3.Not(z3.And(*guards)))
