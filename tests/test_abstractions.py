@@ -331,6 +331,30 @@ def test_a_filter_has_a_number_of_its_own(field: str) -> None:
     refused(f"{field}: no such field", *_with_clsact(add), cards=("tc_filter",))
 
 
+def test_a_route_is_not_moved() -> None:
+    refused(
+        "route: one leads to another device; the model moves no route",
+        Step(do="make_veth", by="a", target="left", peer="right"),
+        *[Step(do="switch_on", by="a", target=device) for device in ("left", "right")],
+        Step(do="prog_load", by="a", prog="p", type="lwt_xmit"),
+        Step(do="route_add", by="a", route="one", target="left", prog="p"),
+        Step(do="route_change", by="a", route="one", target="right", prog="p"),
+        cards=("lwt_route",),
+    )
+
+
+@pytest.mark.parametrize("field", ["to", "name", "lwt_in"])
+def test_a_route_has_an_address_of_its_own(field: str) -> None:
+    add = Step(do="route_add", by="a", route="one", target="left", prog="p", **{field: "x"})
+    refused(
+        f"{field}: no such field",
+        Step(do="make_veth", by="a", target="left", peer="right"),
+        Step(do="prog_load", by="a", prog="p", type="lwt_xmit"),
+        add,
+        cards=("lwt_route",),
+    )
+
+
 def test_a_part_about_a_kind_needs_a_card_about_it() -> None:
     make = Step(do="make_clsact", by="a", target="q", device="left")
     refused(r"without a card about a clsact \(cards: \[tc_filter\]\)", make)

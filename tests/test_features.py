@@ -30,6 +30,7 @@ LINUX = [n for n in card_names() if load_card(n).since != "proposed" and n not i
         ("perf_event", Features("file", "one", "-", "no")),
         ("flow_dissector", Features("target", "one", "none", "no")),
         ("tc_filter", Features("target", "many", "its number", "no")),
+        ("lwt_route", Features("target", "many", "its number", "no")),
     ],
 )
 def test_features_are_read_off_the_steps(name: str, said: Features) -> None:

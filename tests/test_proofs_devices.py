@@ -10,10 +10,11 @@ from bpflife.model.system import CORE, System
 from bpflife.proofs.induction import Induction
 
 
-@pytest.mark.parametrize("part", ["tc"])
-def test_what_is_attached_goes_with_its_device(part: str) -> None:
-    """A device takes its discipline along, and that its filters, whatever calls are inside."""
-    system = System([load_card("tc_filter")], (*CORE, "net", part))
+@pytest.mark.parametrize(("part", "card"), [("tc", "tc_filter"), ("routes", "lwt_route")])
+def test_what_is_attached_goes_with_its_device(part: str, card: str) -> None:
+    """A device takes its routes along, and its discipline, and that its filters, whatever calls are
+    inside."""
+    system = System([load_card(card)], (*CORE, "net", part))
     induction = Induction(system)
     proof = induction.run()
     wanted = {i.name for i in (*counts(system), *reachable(system))}

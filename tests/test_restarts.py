@@ -12,7 +12,7 @@ from bpflife.model.restarts import Left, left, restarted
 from bpflife.model.simulator import play
 from bpflife.proofs.kernel.compare import compare_trace
 
-PILES_UP = ["cgroup_multi", "tc_filter"]
+PILES_UP = ["cgroup_multi", "tc_filter", "lwt_route"]
 STAYS_ONE = ["cgroup_legacy", "cgroup_link", "xdp_netlink", "xdp_link", "perf_event"]
 
 

@@ -193,6 +193,7 @@ CABLE = Family(  # where what a device sends comes out: at another device, or at
 )
 QDISC = Family("qdisc", (OBJ,), OBJ, owners=("netdev",), targets=("clsact",), part="tc")
 QDISC_OF = Family("qdisc_of", (OBJ,), OBJ, owners=("clsact",), targets=("netdev",), part="tc")
+UP = Family("up", (OBJ,), BOOL, owners=("netdev",), part="routes")  # the device is switched on
 # An attachment that is an object (vocabulary/attachments.py) holds its program until it is freed,
 # and stands in the list of its target until it is detached. A record is held by that list, a link
 # by files and pins.
@@ -243,7 +244,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(BTF_OF, *VERDICTS, PSOCK, SOCK),
     *(INST, POINT, ROOT, MOUNTED, NS_OF, COVER, BELOW, COPY, NS),
     *(NET, SK_NET, ND_NET, CABLE),
-    *(QDISC, QDISC_OF),
+    *(QDISC, QDISC_OF, UP),
     *(XDP_STATE, DISPATCHED),
     *(MEMBER, BORN, PEER_BORN),
 )

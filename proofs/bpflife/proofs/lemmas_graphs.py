@@ -221,6 +221,8 @@ def _conditions(system: System, graph: Graph, fact: Facts) -> list[tuple[str, ob
 
     if can_be("expect target live"):
         found.append(("target there", _there(graph, fact)))
+    if "expect target live" in fact.passed:  # it may have started to die since, and waits
+        found.append(("target alive or waiting", _waiting(_before_lock(system))))
     publishes = any(x.startswith("publish entry") for x in texts)
     if ("expect entry == none" in texts or publishes) and can_be("expect entry == none"):
         found.append(("entry empty", lambda k, t: eq(k.get(entry, k.get(s.TARGET, t)), NONE)))
@@ -248,6 +250,10 @@ def _there(graph: Graph, fact: Facts) -> object:
         return And(graph.frame.there(k, k.get(s.TARGET, t)), *kept)
 
     return holds
+
+
+def _waiting(before: dict[str, range]) -> object:
+    return lambda k, t: _alive_or_waiting(k, k.get(s.TARGET, t), before)
 
 
 def _keeping(graph: Graph, fact: Facts) -> list[object]:
@@ -368,18 +374,27 @@ def _locks(system: System) -> list[Invariant]:
 
 def _locked_target(system: System) -> Invariant:
     """A target that somebody has locked lives, or waits for the lock that its death takes."""
-    before = {  # the places of its death up to that where it takes the lock
+    before = _before_lock(system)
+
+    def body(k: View, o: Value) -> Value:
+        there = _alive_or_waiting(k, o, before)
+        return Or(eq(k.get(s.LOCK, o), NONE), Not(k.kind(o, *before)), there)
+
+    return Invariant("a locked target has not died", (OBJ,), body)
+
+
+def _before_lock(system: System) -> dict[str, range]:
+    """By kind of target the places of its death up to that where it takes the lock."""
+    return {
         kind: range(graph.base, 1 + max(e.source for e in graph.edges if e.step.lock == 1))
         for kind, graph in system.releases.items()
         if kind in system.targets and any(e.step.lock == 1 for e in graph.edges)
     }
 
-    def body(k: View, o: Value) -> Value:
-        waits = [And(k.kind(o, kind), one_of(k.get(s.AT, o), at)) for kind, at in before.items()]
-        there = Or(k.live(o), And(eq(k.get(s.LIFE_OF, o), LIFE.dying), Or(*waits)))
-        return Or(eq(k.get(s.LOCK, o), NONE), Not(k.kind(o, *before)), there)
 
-    return Invariant("a locked target has not died", (OBJ,), body)
+def _alive_or_waiting(k: View, o: Value, before: dict[str, range]) -> Value:
+    waits = [And(k.kind(o, kind), one_of(k.get(s.AT, o), at)) for kind, at in before.items()]
+    return Or(k.live(o), And(eq(k.get(s.LIFE_OF, o), LIFE.dying), Or(*waits)))
 
 
 def _idle(system: System) -> Invariant:

@@ -22,6 +22,7 @@ from . import (
     processes,
     programs,
     references,
+    routes,
     sockets,
     sockmaps,
     waiting,
@@ -52,5 +53,6 @@ MODULES = (
     disciplines,
     attachments,
     named,
+    routes,
     links,
 )  # each registers its own

@@ -59,11 +59,13 @@ def _hook_of(f: Frame, reg: str) -> Guard:
     return lambda k, e: k.get(s.LISTED, k.get(f.reg(reg), e["me"]))
 
 
-def _not_freed(target: Guard) -> tuple[tuple[Guard, str], ...]:
+def not_freed(target: Guard) -> tuple[tuple[Guard, str], ...]:
+    """What a step needs of the hook that an attachment is attached to, before anything else."""
+
     def holds(k: View, e: Env) -> Value:
         return ne(k.get(s.LIFE_OF, target(k, e)), LIFE.freed)
 
-    return ((holds, "the hook that the link is attached to is not freed memory"),)
+    return ((holds, "the hook that it is attached to is not freed memory"),)
 
 
 @step("lock target of {reg}")
@@ -84,7 +86,7 @@ def _lock(f: Frame, reg: str) -> Step:
     return Step(
         f"lock target of {reg}", "takes the lock of the hook that the link is attached to", effect,
         waits=lambda k, e: k.unlocked(target(k, e)), checks=(attached,), lock=1, target=f.hook,
-        first=_not_freed(target),
+        first=not_freed(target),
     )  # fmt: skip
 
 
@@ -137,7 +139,7 @@ def _unlist(f: Frame, reg: str) -> Step:
 
     return Step(
         f"unlist {reg}", "takes the link out of the hook's list, if it is in one", effect,
-        waits=lambda k, e: k.unlocked(target(k, e)), first=_not_freed(target),
+        waits=lambda k, e: k.unlocked(target(k, e)), first=not_freed(target),
     )  # fmt: skip
 
 
@@ -193,7 +195,7 @@ def _leave(f: Frame) -> Step:
 
     return Step(
         "leave hook", "the link leaves the hook's list: no new event runs its program", effect,
-        waits=lambda k, e: k.unlocked(target(k, e)), first=_not_freed(target),
+        waits=lambda k, e: k.unlocked(target(k, e)), first=not_freed(target),
     )  # fmt: skip
 
 

@@ -145,28 +145,32 @@ def switch_device(target: str, on: bool) -> Result:
 
 
 def route_add(
-    to: str,
+    to: routes.Address,
     target: str,
     lwt_in: int | None = None,
     lwt_out: int | None = None,
     lwt_xmit: int | None = None,
     how: str = "add",
     name: str = "",
+    apart: bool = False,
 ) -> Result:
-    """Make a route to an address by a device and through programs, "add" or "replace".
+    """Make a route to an address by a device and through programs: "add" one, "replace" the one
+    to this address if it is there, or "change" it.
 
-    The kernel knows the programs of routes by names only: their ids, unless `name` is given.
+    The kernel knows the programs of routes by names only: their ids, unless `name` is given. Routes
+    whose programs have the same names share them, unless they are to be kept `apart`.
     (net/ipv4/fib_trie.c:fib_table_insert, net/core/lwt_bpf.c:bpf_build_state)
     """
     given = {"lwt_in": lwt_in, "lwt_out": lwt_out, "lwt_xmit": lwt_xmit}
+    more = f" {to}" if apart else ""
     programs = {
-        place: (fd, name or _id_as_name(fd)) for place, fd in given.items() if fd is not None
+        place: (fd, name or _id_as_name(fd) + more) for place, fd in given.items() if fd is not None
     }
     routes.add(to, target, programs, how)
     return Result()
 
 
-def route_delete(to: str) -> Result:
+def route_delete(to: routes.Address) -> Result:
     """Delete the route to an address.
 
     (net/ipv4/fib_trie.c:fib_table_delete)
@@ -175,18 +179,18 @@ def route_delete(to: str) -> Result:
     return Result()
 
 
-def routes_attached() -> Result:
-    """The programs that routes lead through: ids by "ADDRESS PLACE", such as "10.0.0.1 lwt_xmit".
+def routes_attached(target: str = "") -> Result:
+    """The programs that routes lead through (by one device): ids, each a row, and by "ADDRESS
+    PLACE", such as "10.0.0.1 lwt_xmit".
 
     Only of routes that were made without a name.
     """
-    return Result(
-        named=tuple(
-            (f"{to} {place}", int(name))
-            for to, places in routes.routes().items()
-            for place, name in places.items()
-        )
+    named = tuple(
+        (f"{to} {place}", int(name.split()[0]))
+        for to, places in routes.routes(target).items()
+        for place, name in places.items()
     )
+    return Result(named=named, attached=tuple((prog,) for _, prog in named))
 
 
 def _id_as_name(fd: int) -> str:

@@ -16,12 +16,14 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 from bpflife.model import state as s
+from bpflife.model.cards import AttachCard, Operation
 from bpflife.model.catalogue import load_card, system_for
 from bpflife.model.choices import errno_of
 from bpflife.model.documents import InputError, Scenario, Step, Trace
+from bpflife.model.graphs import parse_step
 from bpflife.model.language import Arg, StepSpec, is_relative
 from bpflife.model.simulator import Player
-from bpflife.model.system import PARTS, linux
+from bpflife.model.system import PARTS, System, linux
 from bpflife.model.values import LIFE, RUN
 
 PROCESSES = ("loader", "admin", "other")
@@ -39,6 +41,7 @@ SUCCEEDING = (0.1, 0.6, 0.9)  # the shares of calls that are tried until they su
 RICH = 0.6  # the share of calls, of those that want nothing, by who has most
 TRIES = 6  # of arguments, until a call succeeds
 FITTING = (0.5, 0.8, 0.95)  # the shares of arguments that are of the kind that the call wants
+ALONE = 0.3  # the share of calls, of those that need not succeed, with one odd argument
 SOCKET = Arg("", "fd", of="socket")  # those are not sent
 
 
@@ -54,6 +57,23 @@ class NotNow(Exception):
 def not_now() -> NoReturn:
     """There is nothing that would fit."""
     raise NotNow
+
+
+def needed(system: System, card: AttachCard) -> set[str]:
+    """The operations that bring what a card's operations are about: programs, its target, what that
+    is made of; and those of the parts of Linux that it names."""
+    found = {"prog_load"} | {x for part in card.parts for x in linux((part,)).operations}
+    kinds = [card.target.kind]
+    for kind in kinds:  # it grows
+        makers = {name for name, op in system.operations.items() if _makes_kind(op, kind)}
+        args = [arg for name in makers - found for arg in system.operations[name].args.values()]
+        kinds += [arg for arg in args if arg in system.kinds and arg not in kinds]
+        found |= makers
+    return found
+
+
+def _makes_kind(op: Operation, kind: str) -> bool:
+    return bool(op.made) and any(kind in parse_step(step)[0].split() for step in op.steps)
 
 
 @dataclass
@@ -106,8 +126,7 @@ class Generator:
         cards = self.cards if self.rng.random() < OF_CARDS else []
         topic = self.rng.choice(cards or PARTS)
         if topic in self.cards:
-            target = load_card(topic).target
-            own = (target.made_by, "prog_load")
+            own = needed(system_for(self.cards), load_card(topic))
             return [x for x in usable if x.api == topic or x.rule in own] or usable
         return [x for x in usable if x.rule in linux((topic,)).operations] or usable
 
@@ -127,10 +146,13 @@ class Generator:
     def _step(self, player: Player, spec: StepSpec, number: int) -> Step:
         args: dict[str, Any] = {"api": spec.api} if spec.api else {}
         by = self._process(player, spec)
+        alone = spec.args and self.rng.random() < ALONE
+        wrong = self.rng.choice(spec.args).name if alone else ""
         for arg in spec.args:
             if arg.kind in ("newfd", "newmapping") or self._left_out(arg):
                 continue
-            found = _Values(player, by, args, number, self.rng, spec, self.fitting).of(arg)
+            fitting = self.fitting if not wrong else float(arg.name != wrong)
+            found = _Values(player, by, args, number, self.rng, spec, fitting).of(arg)
             args[arg.name] = self.rng.choice(found) if arg.kind != "maps" else found
         actor = {"by": by} if spec.actor == "process" else {}
         return Step(do=spec.do, **actor, **args)
@@ -239,12 +261,12 @@ class _Values:
         return [world.objects[i] for i in found]
 
     def _finds(self, kind: str, n: int) -> bool:
-        """The process sees the device (of the discipline); the attachment is at the target that
-        the step has got already."""
+        """The process sees the device (of the discipline); the attachment is at a target, at that
+        which the step has got already."""
         world = self.player.world
         if kind in self.player.system.records:
-            target = world.object_named(str(self.args.get("target", "")))
-            return world.get(s.LISTED, n) == target
+            target, at = str(self.args.get("target", "")), world.get(s.LISTED, n)
+            return bool(at) and (not target or at == world.object_named(target))
         device = world.get(s.QDISC_OF, n) if kind == "clsact" else n
         return world.get(s.ND_NET, device) == world.get(s.NET, world.process(self.by))
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 from bpflife.proofs.kernel import netlink
 from bpflife.proofs.kernel.netlink import Value
 
-HOW: Final = {"add": netlink.CREATE, "replace": 0x400 | 0x100}  # NLM_F_CREATE, NLM_F_REPLACE
+HOW: Final = {  # NLM_F_CREATE, NLM_F_REPLACE
+    "add": netlink.CREATE, "replace": 0x400 | 0x100, "change": 0x100,
+}  # fmt: skip
 PLACES: Final = {"lwt_in": 1, "lwt_out": 2, "lwt_xmit": 3}  # LWT_BPF_*, by type of program
 
 _NEWROUTE, _DELROUTE, _GETROUTE = 24, 25, 26  # RTM_*
@@ -24,7 +26,10 @@ _MAIN, _STATIC, _ON_LINK, _UNICAST, _NOWHERE = 254, 4, 253, 1, 255  # table, pro
 _MESSAGE: Final = struct.Struct("=BBBBBBBBI")  # struct rtmsg
 
 
-def add(to: str, device: str, programs: Mapping[str, tuple[int, str]], how: str) -> None:
+Address: TypeAlias = str | int  # a number is the last of 10.0.0.0/24
+
+
+def add(to: Address, device: str, programs: Mapping[str, tuple[int, str]], how: str) -> None:
     """Make a route to an address by a device. `programs` are descriptors and names, by place."""
     encap: Value = [
         (PLACES[place], [(_FD, fd), (_NAME, name)]) for place, (fd, name) in programs.items()
@@ -34,19 +39,22 @@ def add(to: str, device: str, programs: Mapping[str, tuple[int, str]], how: str)
     netlink.ask(_NEWROUTE, body + netlink.attributes(values), HOW[how])
 
 
-def delete(to: str) -> None:
+def delete(to: Address) -> None:
     """Delete the route to an address."""
     body = _MESSAGE.pack(socket.AF_INET, 32, 0, 0, _MAIN, 0, _NOWHERE, 0, 0)
     netlink.ask(_DELROUTE, body + netlink.attributes(_to(to)))
 
 
-def routes() -> dict[str, dict[str, str]]:
-    """The routes that lead through programs: by address the names of programs, by place."""
+def routes(device: str = "") -> dict[str, dict[str, str]]:
+    """The routes that lead through programs (by a device): by address the names of programs, by
+    place."""
     found = {}
+    index = netlink.index(device) if device else 0
     body = _MESSAGE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
     for answer in netlink.dump(_GETROUTE, body):
         about = netlink.parsed(answer[_MESSAGE.size :])
-        if about.get(_ENCAP_TYPE) == _BPF:
+        by = int.from_bytes(about.get(_OIF, b""), "little")
+        if about.get(_ENCAP_TYPE) == _BPF and index in (0, by):
             places = netlink.parsed(about[_ENCAP])
             found[socket.inet_ntoa(about[_DST])] = {
                 place: netlink.parsed(places[number])[_NAME].rstrip(b"\0").decode()
@@ -56,5 +64,6 @@ def routes() -> dict[str, dict[str, str]]:
     return found
 
 
-def _to(address: str) -> list[tuple[int, Value]]:
-    return [(_DST, socket.inet_aton(address))]
+def _to(address: Address) -> list[tuple[int, Value]]:
+    text = f"10.0.0.{address}" if isinstance(address, int) else address
+    return [(_DST, socket.inet_aton(text))]
