@@ -199,11 +199,20 @@ class AttachCard(Document):
     @property
     def keeps_entry(self) -> bool:
         """The hook has one place for a program, its entry."""
+        return any(" entry" in text for text in self._texts())
+
+    @property
+    def limited(self) -> bool:
+        """The hook's list has room for so many attachments and no more."""
+        return any(text.startswith("expect room for") for text in self._texts())
+
+    def _texts(self) -> list[str]:
+        """The steps in words, but for those of the end of a link or record."""
         steps = [
             *self.on_target_death,
             *(x for o in self.own_operations().values() for x in o.steps),
         ]
-        return any(" entry" in (x if isinstance(x, str) else next(iter(x))) for x in steps)
+        return [x if isinstance(x, str) else next(iter(x)) for x in steps]
 
     def own_operations(self) -> dict[str, Operation]:
         """The operations with steps of their own, by name."""

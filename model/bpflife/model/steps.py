@@ -114,6 +114,7 @@ class Frame:
     on_own: Sequence[str] = ()  # those of them that the dying target lets go
     hook: str = ""  # of a card's operations: the kind of its target
     has_entry: bool = False  # the card's hook has an entry, by whatever card
+    listed: Family | None = None  # how many attachments the card's hook has, where that is counted
     events: Sequence[str] = ()  # the kinds of perf event that there are
     program_type: int = -1
     mode_at: Family = s.MODE_AT

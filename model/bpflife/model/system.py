@@ -26,7 +26,7 @@ from .readers import TRACE
 from .rules import Rule, call_rules, micro_rules, world_rules
 from .state import Family
 from .steps import Frame, StepError
-from .values import OBJ, TASK, Sort
+from .values import NAT, OBJ, TASK, Sort
 from .vocabulary import part_of, registers_of
 
 CORE = ("core",)
@@ -182,6 +182,8 @@ class System:
         found = [replace(s.LINK_PROG, owners=kinds), replace(s.LISTED, owners=kinds, targets=hooks)]
         if records:
             found.append(replace(s.RECORDED, owners=records, targets=records))
+        lengths = [self._length(card) for card in self.cards.values()]
+        found += [f for f in dict.fromkeys(lengths) if f]
         keep = tuple(k for k, c in self.links.items() if "put held" in c.on_last_put)
         if keep:
             found.append(replace(s.HOLDS, owners=keep))
@@ -190,6 +192,15 @@ class System:
             owners, links = tuple(both), tuple(both.values())
             found.append(replace(s.ENTRY_BY, owners=owners, targets=links))
         return found + ([replace(s.RUNS_BEFORE, owners=kinds)] if "order" in self.parts else [])
+
+    def _length(self, card: AttachCard) -> Family | None:
+        """How many attachments a card's hook has: counted where scenarios are played, of hooks of
+        which a card says how many there can be."""
+        same = [c for c in self.cards.values() if c.hook == card.hook]
+        if "order" not in self.parts or not any(c.limited for c in same):
+            return None
+        kind, program = card.hook
+        return Family(f"{kind}_{program}_listed", (OBJ,), NAT, owners=(kind,))
 
     def targets_of(self, family: Family) -> tuple[str, ...]:
         """The kinds that a slot family can point at."""
@@ -296,6 +307,7 @@ class System:
             on_own=self.beside(card) if dies else (),
             hook=card.target.kind,
             has_entry=any(c.keeps_entry and c.hook == card.hook for c in self.cards.values()),
+            listed=self._length(card),
         )
 
     def _releases(self) -> None:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import LIFE, NONE, OBJ, And, If, Not, Or, Value, eq, ne
+from ..values import BOOL, LIFE, NONE, OBJ, And, If, Not, Or, Value, at_least, eq, ne, plus
 from .objects import born
 from .registry import nothing, step
 
@@ -32,6 +32,7 @@ def enlist(
 ) -> None:
     """The attachment stands in the target's list from now on, last, or beside another one."""
     k.set(s.LISTED, (new,), target)
+    _count(f, k, target, 1)
     if "order" not in f.parts:
         return
 
@@ -51,7 +52,26 @@ def enlist(
 
 def leave_list(f: Frame, k: View, attachment: Value) -> None:
     """No event runs it any more. Who held it is not asked: a link has its own holders."""
+    _count(f, k, k.get(s.LISTED, attachment), -1)
     k.set(s.LISTED, (attachment,), NONE)
+
+
+def _count(f: Frame, k: View, target: Value, n: int) -> None:
+    if f.listed is not None:
+        k.set(f.listed, (target,), plus(k.get(f.listed, target), n))
+
+
+@step("expect room for {n}")
+def _expect_room(f: Frame, n: str, errno: str) -> Step:
+    """The hook's list has fewer than so many attachments, else the errno. A system that does not
+    count them takes both ways: what is proved then holds of lists of any length.
+    (BPF_CGROUP_MAX_PROGS, bpf_mprog_max, netns_bpf_max_progs)"""
+    text, words, listed = f"expect room for {n}", "looks how long the hook's list is", f.listed
+    if listed is None:
+        room = Check(errno, lambda k, e: Not(e["full"]))
+        return Step(text, words, nothing, (Param("full", BOOL),), checks=(room,))
+    counted = Check(errno, lambda k, e: Not(at_least(k.get(listed, f.target(k, e)), int(n))))
+    return Step(text, words, nothing, checks=(counted,))
 
 
 # ---------------------------------------------------------------------------------------------

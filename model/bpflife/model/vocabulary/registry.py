@@ -36,9 +36,11 @@ PART: dict[str, str] = {}  # form -> the part of Linux that it is about, if it i
 
 
 def step(pattern: str, part: str = "core") -> Callable[[Maker], Maker]:
-    """Register one form of step; `{x}` in the pattern is a word. Where a system lacks `part` of
-    Linux (or one of several, joined by +), the step is left out of every operation."""
-    regex = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[a-z][a-z0-9_]*)", re.escape(pattern))
+    """Register one form of step; `{x}` in the pattern is a word, `{n}` a number. Where a system
+    lacks `part` of Linux (or one of several, joined by +), the step is left out of every
+    operation."""
+    numbers = re.escape(pattern).replace(r"\{n\}", "(?P<n>[0-9]{1,4})")
+    regex = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>[a-z][a-z0-9_]*)", numbers)
 
     def add(make: Maker) -> Maker:
         doc = " ".join((make.__doc__ or "").split())
