@@ -330,7 +330,7 @@ class System:
         self, kind: str, parts: Sequence[tuple[AttachCard | None, Sequence[Any]]], base: int
     ) -> Graph:
         """What a dying object does: for each card about it, and for Linux."""
-        rows = [(card, self._present(steps)) for card, steps in parts]
+        rows = [(card, self._present(steps, card)) for card, steps in parts]
         steps = [step for _, own in rows for step in own]
         first = parts[0][0]
         field = "on_last_put" if kind in self.attachments else "on_target_death"
@@ -344,11 +344,16 @@ class System:
             origin = f"{first.api}: {field}" if first else "linux"
             raise InputError(f"{origin}: {e}") from None
 
-    def _present(self, items: Iterable[Any]) -> list[Any]:
-        """The steps that are about parts of Linux which this system has; what no such step can
-        have put into a local is not put."""
+    def _present(self, items: Iterable[Any], card: AttachCard | None) -> list[Any]:
+        """The steps that are about parts of Linux which this system has, or about attachments that
+        the card's hook can have; what no such step can have put into a local is not put."""
+        beside = self.beside(card) if card else ()
+        here = [
+            *(["listed_here"] if beside else []),
+            *(["links_here"] if {*beside} & {*self.links} else []),
+        ]
         texts = [(x, parse_step(x)[0]) for x in items]
-        there = [(x, t) for x, t in texts if set(part_of(t).split("+")) <= {*self.parts}]
+        there = [(x, t) for x, t in texts if set(part_of(t).split("+")) <= {*self.parts, *here}]
         gone = {r for x, t in texts if (x, t) not in there for r, _ in registers_of(t)}
         gone -= {r for _, t in there if not t.startswith("put ") for r, _ in registers_of(t)}
         return [x for x, t in there if t not in {f"put {r} if set" for r in gone}]
@@ -362,7 +367,7 @@ class System:
                 if kind not in (*kinds, *WORLD_ARGS) and "|" not in kind:
                     known = ", ".join(kinds)
                     raise StepError(f"args.{arg}: no kind `{kind}`; there are {known}")
-            steps = self._present(steps)
+            steps = self._present(steps, card)
             frame = self._frame(steps, args, "", card)
             return compile_graph(name, frame, steps, base)
         except StepError as e:

@@ -198,7 +198,7 @@ def _of(f: Frame, kinds: tuple[str, ...] | list[str] | object) -> tuple[str, ...
     return tuple(kind for kind in f.beside if kind in kinds)  # type: ignore[operator]
 
 
-@step("expect no links", part="links")
+@step("expect no links", part="links_here")
 def _expect_no_links(f: Frame, errno: str) -> Step:
     """No link is attached to the hook, else the errno.
     (__cgroup_bpf_attach: cgrp->bpf.flags: kernel/bpf/cgroup.c; dev_xdp_attach: net/core/dev.c)"""
@@ -206,7 +206,7 @@ def _expect_no_links(f: Frame, errno: str) -> Step:
     return _none_of("expect no links", errno, kinds, words, some(f, kinds))
 
 
-@step("expect nothing listed", part="attachments")
+@step("expect nothing listed", part="listed_here")
 def _expect_nothing_listed(f: Frame, errno: str) -> Step:
     """Nothing stands in the hook's list, else the errno: it is for several, and then a program in
     a place of its own has no place. (__cgroup_bpf_attach: cgrp->bpf.flags: kernel/bpf/cgroup.c)"""
