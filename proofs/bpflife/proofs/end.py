@@ -182,7 +182,9 @@ def _points_at(
 
 
 def _disabled(induction: Induction, view: UnboundedView, rule: Rule, row: tuple[Any, ...]) -> Any:
-    """The rule can't fire for these entities: one of its guards is false."""
+    """The rule can't fire for these entities: one of its guards is false. What it read are entities
+    from here on; of objects those that own a cell or were sought: what is only compared is by
+    congruence one of them, or nothing is known of it."""
     theory = induction.theory
     trial = UnboundedView(theory)
     env = {}
@@ -198,6 +200,7 @@ def _disabled(induction: Induction, view: UnboundedView, rule: Rule, row: tuple[
     guards = [g for at, g in enumerate(trial.guards) if at not in needs]
     view.quantified += trial.quantified
     for sort, terms in trial.reads.items():
-        for x in (trial.applied[sort] if sort == OBJ else terms).values():
-            view.note(sort, x)
+        for number, x in terms.items():
+            if sort != OBJ or number in trial.applied[OBJ] or not x.num_args():
+                view.note(sort, x)
     return z3.Or(*absent, z3.Not(z3.And(*guards)))
