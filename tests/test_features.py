@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bpflife.model.catalogue import card_names, example_of, load_card
-from bpflife.model.features import Features, features
+from bpflife.model.features import ELEMENTS, Features, features
 from bpflife.model.simulator import play
 from bpflife.model.system import System
-from bpflife.proofs.kernel.confirm import YES, confirmed
+from bpflife.proofs.kernel.confirm import YES, confirmed, elements
 
 OTHER_KERNELS = {"cgroup_attach_race", "uprobe_mixed_flavours"}  # no example: not this kernel's way
 LINUX = [n for n in card_names() if load_card(n).since != "proposed" and n not in OTHER_KERNELS]
@@ -50,6 +50,12 @@ def test_an_example_takes_every_operation_of_its_card(name: str) -> None:
         spec = getattr(card.operations, operation)
         if spec is not None and spec != "on_target_death":
             assert system.steps_of(name, operation) & taken, operation
+
+
+@pytest.mark.kernel
+def test_the_kernel_confirms_elements_of_maps() -> None:
+    assert elements() == {"prog_array": YES, "devmap": YES, "cpumap": YES}
+    assert {one.features.persistence for one in ELEMENTS} == {"map", "map's last user"}
 
 
 @pytest.mark.kernel

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import astuple
 
 from bpflife.model import catalogue, language
 from bpflife.model.claims import claims as all_claims
-from bpflife.model.features import features
+from bpflife.model.features import ELEMENTS, features
 from bpflife.model.properties import CATALOGUE
 from bpflife.model.system import PARTS, System
 from bpflife.model.vocabulary import VOCABULARY
@@ -20,19 +21,23 @@ COLUMNS = ("since", "persistence", "multiplicity", "replace guard", "pinnable")
 
 def cards() -> Rows:
     """The cards that ship: what they say of themselves, and whether this kernel confirms it."""
-    from bpflife.proofs.kernel.confirm import confirmed
+    from bpflife.proofs.kernel.confirm import confirmed, elements
 
     names = catalogue.card_names()
     with terminal.progress() as progress:
         progress.begin("asking the kernel")
-        found = confirmed(names, progress.say)
+        found = confirmed(names, progress.say) | elements()
     rows: Rows = [("card", "title", "hook", *COLUMNS, f"confirmed on Linux {os.uname().release}")]
     for name in names:
         card = catalogue.load_card(name)
         said = features(card)
-        columns = (said.persistence, said.multiplicity, said.guard, said.pinnable)
         hook = f"{card.target.kind}, {card.program}"
-        rows.append((name, card.title, hook, card.since, *columns, found[name]))
+        rows.append((name, card.title, hook, card.since, *astuple(said), found[name]))
+    for one in ELEMENTS:
+        rows.append(
+            ("(maps)", one.title, f"map, {one.program}", one.since, *astuple(one.features),
+             found[one.map_type])
+        )  # fmt: skip
     return rows
 
 

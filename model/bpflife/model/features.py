@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from . import state as s
 from .cards import AttachCard, Operation
+from .documents import Scenario
 from .graphs import parse_step
 
 NOTHING = "-"  # where there is nothing to say
@@ -31,6 +33,47 @@ def features(card: AttachCard) -> Features:
     """Read off the steps of a card."""
     pinnable = "yes" if card.link else "no"
     return Features(persistence(card), multiplicity(card), replace_guard(card), pinnable)
+
+
+@dataclass(frozen=True)
+class Element:
+    """An element of a map as a place for a program: no card is about it, but `linux/maps.yaml`."""
+
+    map_type: str
+    title: str
+    since: str
+    program: str
+
+    @property
+    def features(self) -> Features:
+        """A map's elements live with it, or with its last user; a pin of the map keeps them."""
+        cleared = getattr(s.MAP_TYPE, self.map_type) in s.CLEARED
+        return Features("map's last user" if cleared else "map", "one", "none", "with the map")
+
+    @property
+    def example(self) -> Scenario:
+        """Into an element, another program in its place, out, and in again until the end."""
+        put = {"do": "map_update", "by": "loader", "map": "m", "key": 0}
+        load = {"do": "prog_load", "by": "loader", "type": self.program}
+        steps = [
+            {"do": "map_create", "by": "loader", "map": "m", "type": self.map_type},
+            {**load, "prog": "p"},
+            {**load, "prog": "q"},
+            {**put, "value": "p"},
+            {**put, "value": "q"},
+            {"do": "map_delete", "by": "loader", "map": "m", "key": 0},
+            {**put, "value": "p"},
+            {"do": "exit", "by": "loader"},
+        ]
+        name = f"{self.map_type}_element"
+        return Scenario.model_validate({"scenario": name, "title": self.title, "steps": steps})
+
+
+ELEMENTS = (
+    Element("prog_array", "tail call, an element of a prog array", "4.2", "socket_filter"),
+    Element("devmap", "redirect to a device, an element of a devmap", "5.8", "xdp_devmap"),
+    Element("cpumap", "redirect to a CPU, an element of a cpumap", "5.9", "xdp_cpumap"),
+)
 
 
 def texts(operations: Iterable[Operation]) -> list[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from bpflife.model.catalogue import example_of, load_card, system_of
+from bpflife.model.documents import Scenario
+from bpflife.model.features import ELEMENTS
 from bpflife.model.simulator import play
 
 from .available import why_not
@@ -26,6 +28,14 @@ def confirmed(
         return {name: _one(name, world, progress) for name in names}
 
 
+def elements() -> dict[str, str]:
+    """The same for elements of maps, by the type of map."""
+    if refused := why_not():
+        return {one.map_type: refused for one in ELEMENTS}
+    with World() as world:
+        return {one.map_type: _agrees(one.example, world) for one in ELEMENTS}
+
+
 def _one(api: str, world: World, progress: Callable[[str], None]) -> str:
     progress(api)
     if load_card(api).since == "proposed":
@@ -35,6 +45,10 @@ def _one(api: str, world: World, progress: Callable[[str], None]) -> str:
         return "not tried: the card has no example"
     if refused := not_on_a_kernel(system_of(scenario), api):
         return refused.partition(": ")[2] or refused
+    return _agrees(scenario, world)
+
+
+def _agrees(scenario: Scenario, world: World) -> str:
     world.reset()
     compared = compare_trace(scenario, play(scenario), world=world)
     if compared.why_not:
