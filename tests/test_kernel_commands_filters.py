@@ -76,6 +76,23 @@ def test_filters_pile_up(world: World, actor: Actor) -> None:
     settles(world, progs={first: 1, second: 1})
 
 
+def test_filters_go_at_once(world: World, actor: Actor) -> None:
+    """All of a priority, or all of a direction: only the former have to be there."""
+    needs("filter_add")
+    fd, prog = loaded(actor, "sched_cls")
+    ok(actor, "make_clsact", **LEFT)
+    ok(actor, "filter_delete", **LEFT)
+    assert errnos(actor, "filter_delete", {**LEFT, "prio": 1}) == ["ENOENT"]
+    for prio in (1, 1, 2):
+        ok(actor, "filter_add", **LEFT, fd=fd, prio=prio)
+    ok(actor, "filter_delete", **LEFT, prio=1)
+    settles(world, progs={prog: 2})
+    ok(actor, "filter_delete", **LEFT)
+    settles(world, progs={prog: 1})
+    assert ok(actor, "clsacts").named == {"left": 1}
+    assert errnos(actor, "filter_delete", NOWHERE) == ["ENODEV"]
+
+
 def test_filters_that_are_refused(world: World, actor: Actor) -> None:
     """The handle is looked at before the program."""
     needs("filter_add")

@@ -88,3 +88,21 @@ def _exchange(f: Frame, link: str, other: str) -> Step:
 
     words = f"swaps its program for that of {{{other}}}, which holds the old one now"
     return Step(f"exchange programs of {link} and {other}", words, effect)
+
+
+@step("empty target of {kind}")
+def _empty(f: Frame, kind: str) -> Step:
+    """One attachment of a kind after the other leaves the hook's list, which held it.
+    (fib_table_flush: net/ipv4/fib_trie.c; tcf_chain_flush: net/sched/cls_api.c)"""
+
+    def effect(k: View, e: Env) -> None:
+        rec = e["record"]
+        k.when(eq(k.get(s.LISTED, rec), f.target(k, e)))
+        leave_list(f, k, rec)
+        f.put(k, s.RECORDED, (rec,), "record")
+
+    def done(k: View, e: Env) -> Value:
+        return k.all(OBJ, lambda x: ne(k.get(s.LISTED, x), f.target(k, e)), kind)
+
+    words, params = "an attachment in its list goes", (Param("record", OBJ, kind),)
+    return Step(f"empty target of {kind}", words, effect, params, loop=True, done=done)

@@ -85,21 +85,3 @@ def _take(f: Frame, reg: str, arg: str) -> Step:
         lambda k, e: Or(eq(at(k, e), NONE), k.unlocked(at(k, e))),
         (Check("ESRCH", seen),), {reg: "full"}, (kind,), first=not_freed(at),
     )  # fmt: skip
-
-
-@step("empty target of {kind}")
-def _empty(f: Frame, kind: str) -> Step:
-    """One attachment of a kind after the other leaves the hook's list, which held it.
-    (fib_disable_ip, fib_table_flush: net/ipv4/fib_frontend.c, fib_trie.c)"""
-
-    def effect(k: View, e: Env) -> None:
-        rec = e["record"]
-        k.when(eq(k.get(s.LISTED, rec), f.target(k, e)))
-        leave_list(f, k, rec)
-        f.put(k, s.RECORDED, (rec,), "record")
-
-    def done(k: View, e: Env) -> Value:
-        return k.all(OBJ, lambda x: ne(k.get(s.LISTED, x), f.target(k, e)), kind)
-
-    words, params = "an attachment of the device goes", (Param("record", OBJ, kind),)
-    return Step(f"empty target of {kind}", words, effect, params, loop=True, done=done)

@@ -65,7 +65,8 @@ def add(device: str, direction: str, prio: int, handle: int, fd: int, how: str) 
 def delete(device: str, direction: str, prio: int, handle: int) -> None:
     """Delete a filter; all of a priority (handle 0), or all of a direction (and priority 0)."""
     body = _message(device, DIRECTIONS[direction], handle, prio)
-    netlink.ask(_DELFILTER, body + netlink.attributes([(_KIND, "bpf")]))
+    of_kind = netlink.attributes([(_KIND, "bpf")]) if prio else b""  # all are of whatever kind
+    netlink.ask(_DELFILTER, body + of_kind)
 
 
 def filters(device: str, direction: str) -> list[Filter]:
