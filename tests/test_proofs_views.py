@@ -41,7 +41,7 @@ SCOPE = {
 BESIDE = {
     LINUX: ["tc_filter"], "cgroup_link": ["cgroup_legacy"],
     "cgroup_multi": ["cgroup_legacy", "cgroup_override"],
-    "tcx": ["tcx_link"], "tcx_link": ["tcx"],
+    "tcx": ["tcx_link"], "tcx_link": ["tcx"], "perf_event_link": ["cgroup_legacy"],
 }  # fmt: skip
 TRIES = 4000  # to make a rule fire that no walk reached
 Sample = tuple[Rule, dict[str, int], Cells]

@@ -44,11 +44,14 @@ def reader_rules(
     links: Sequence[str],
     traced: Sequence[str],
     parts: Sequence[str],
+    traced_links: Sequence[str] = (),
 ) -> list[Row]:
-    """What CPUs do. `traced`: the kinds of hooks that are entered under RCU tasks trace."""
+    """What CPUs do. `links`: the kinds of attachments that an event runs; not those that have put
+    their program into the hook's entry. `traced`: the kinds of hooks that are entered under RCU
+    tasks trace; `traced_links`: those of attachments to such hooks."""
     flavours, nested = "flavours" in parts, has_inner_maps(parts)
 
-    def start(k: View, c: Value, hook: Value, prog: Value) -> None:
+    def start(k: View, c: Value, hook: Value, prog: Value, link: Value) -> None:
         k.when(eq(k.get(s.RUNNING, c), NONE))
         k.when(k.live(hook))
         k.when(ne(prog, NONE))
@@ -56,14 +59,20 @@ def reader_rules(
         if flavours:
             trace = k.kind(hook, *traced) if traced else False
             k.set(s.INSIDE, (c,), hook)
+        if traced_links:
+            k.set(s.CALLED_BY, (c,), link)
+        if flavours:
             k.set(s.IN_TRACE, (c,), trace)
             k.set(s.IN_RCU, (c,), Not(trace))
 
     def enter(k: View, e: Env) -> None:
-        start(k, e["c"], e["hook"], k.get(entry, e["hook"]))
+        hook, prog = e["hook"], k.get(entry, e["hook"])
+        link = k.get(s.ENTRY_BY, hook) if "entry_by" in parts else NONE
+        start(k, e["c"], hook, prog, link)
 
     def enter_link(k: View, e: Env) -> None:
-        start(k, e["c"], k.get(s.LISTED, e["link"]), k.get(s.LINK_PROG, e["link"]))
+        link = e["link"]
+        start(k, e["c"], k.get(s.LISTED, link), k.get(s.LINK_PROG, link), link)
 
     def nest(k: View, e: Env) -> None:
         c = e["c"]
@@ -91,6 +100,8 @@ def reader_rules(
             k.set(s.INSIDE, (c,), NONE)
             k.set(s.IN_TRACE, (c,), False)
             k.set(s.IN_RCU, (c,), False)
+        if traced_links:
+            k.set(s.CALLED_BY, (c,), NONE)
         if nested:
             for family in (s.SEES, s.SEEN_BY, s.SEEN_AT):
                 k.set(family, (c,), NONE)
@@ -103,7 +114,7 @@ def reader_rules(
          "an event: {c} runs what is attached to {hook}; a running program has no count for it"),
         ("leave", (cpu,), leave, True, "{c} leaves the program"),
     ]  # fmt: skip
-    if "attachments" in parts:
+    if links:
         link = ("link", OBJ, "|".join(links))
         words = "an event: {c} runs the program of {link}; a running program has no count for it"
         found.append(("enter_link", (cpu, link), enter_link, False, words))

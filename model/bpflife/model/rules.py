@@ -243,6 +243,7 @@ def world_rules(
     parts: Sequence[str] = ("core",),
     links: Sequence[str] = (),
     traced: Sequence[str] = (),
+    traced_links: Sequence[str] = (),
 ) -> list[Rule]:
     """A process is killed, closes its descriptors, is gone; an event enters and leaves."""
 
@@ -370,7 +371,7 @@ def world_rules(
     }  # fmt: skip
     kept = rows + [r for part in parts for r in more.get(part, [])]
     for name, entities, body, internal, words in (
-        reader_rules(entry, targets, links, traced, parts) if targets else ()
+        reader_rules(entry, targets, links, traced, parts, traced_links) if targets else ()
     ):
         kept.append((name, tuple(Param(*x) for x in entities), body, internal, "cpu", words))
     return [Rule(n, ps, b, "world", a, w, n, i) for n, ps, b, i, a, w in kept]

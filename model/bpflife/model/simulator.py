@@ -381,7 +381,7 @@ class Player:
             yield from self._look_ups(env, int(step.args["key"]) + 1)
             return
         yield self.rules[spec.rule], env
-        if spec.do == "enter":
+        if spec.do == "enter" and "enter_link" in self.rules:
             for link in self.world.attachments_of(env["hook"]):
                 yield self.rules["enter_link"], {"c": env["c"], "link": link}
 

@@ -148,6 +148,7 @@ USED_ASLEEP = Family(  # `used` of a sleepable program
 IN_RCU = Family("in_rcu", (CPU,), BOOL, part="flavours")  # readers, by flavour (readers.py)
 IN_TRACE = Family("in_trace", (CPU,), BOOL, part="flavours")
 INSIDE = Family("inside", (CPU,), OBJ, part="flavours")  # the hook that was entered
+CALLED_BY = Family("called_by", (CPU,), OBJ, part="traced links")  # whose program it is, for proofs
 SEES = Family("sees", (CPU,), OBJ, targets=("map",), part="maps")  # an inner map, not counted
 SEEN_BY = Family("seen_by", (CPU,), IDX, part="maps")  # in which of the used maps, for proofs
 SEEN_AT = Family("seen_at", (CPU,), IDX, part="maps")  # and in which element
@@ -239,7 +240,7 @@ MORE = (  # the families of the parts of Linux beyond the core
     *(PEER, STYPE, SSTATE, BOUND, RESET, SENT, QUEUE, CARGO),
     *(MTYPE, ELEM, VIA, PRESERVE, FLUSH, OWNED, INNER),
     *(MODE_OF, FROZEN, WRITECNT, WRITES),
-    *(SLEEPABLE, SLEEPERS, USED_ASLEEP, IN_RCU, IN_TRACE, INSIDE),
+    *(SLEEPABLE, SLEEPERS, USED_ASLEEP, IN_RCU, IN_TRACE, INSIDE, CALLED_BY),
     *(SEES, SEEN_BY, SEEN_AT, AFTER_RCU, AFTER_MULT),
     *(BTF_OF, *VERDICTS, PSOCK, SOCK),
     *(INST, POINT, ROOT, MOUNTED, NS_OF, COVER, BELOW, COPY, NS),

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from importlib import resources
 from typing import Any
@@ -118,8 +118,17 @@ class System:
         self.records = {card.record: card for card in cards if card.record}
         self.attachments = {**self.links, **self.records}
         mixed = len(self.targets) < len(cards)
-        own = (("links", self.links), ("records", self.records), ("attachments", self.attachments))
-        self.parts = (*parts, *(part for part, has in own if has), *(["mixed"] if mixed else []))
+        self.traced_links = tuple(
+            k for k, c in self.attachments.items() if c.target.kind in self.traced
+        )
+        self.keepers = tuple(k for k, c in self.links.items() if "put held" in c.on_last_put)
+        self.in_entries = tuple(k for k, c in self.links.items() if c.keeps_entry)
+        own: dict[str, Collection[str]] = {
+            "links": self.links, "records": self.records, "attachments": self.attachments,
+            "holds": self.keepers, "traced links": self.traced_links,
+            "entry_by": self.in_entries,
+        }  # fmt: skip
+        self.parts = (*parts, *(p for p, has in own.items() if has), *(["mixed"] if mixed else []))
         moded = [c.hook for c in cards if c.keeps_entry and not c.link]
         self.parts += ("modes",) if len(set(moded)) < len(moded) else ()
         base = [kind for part in parts for kind in KINDS.get(part, ())]
@@ -184,13 +193,11 @@ class System:
             found.append(replace(s.RECORDED, owners=records, targets=records))
         lengths = [self._length(card) for card in self.cards.values()]
         found += [f for f in dict.fromkeys(lengths) if f]
-        keep = tuple(k for k, c in self.links.items() if "put held" in c.on_last_put)
-        if keep:
-            found.append(replace(s.HOLDS, owners=keep))
-        both = {c.target.kind: k for k, c in self.links.items() if c.keeps_entry}
-        if both:
-            owners, links = tuple(both), tuple(both.values())
-            found.append(replace(s.ENTRY_BY, owners=owners, targets=links))
+        if self.keepers:
+            found.append(replace(s.HOLDS, owners=self.keepers))
+        if self.in_entries:
+            owners = tuple(self.links[kind].target.kind for kind in self.in_entries)
+            found.append(replace(s.ENTRY_BY, owners=owners, targets=self.in_entries))
         return found + ([replace(s.RUNS_BEFORE, owners=kinds)] if "order" in self.parts else [])
 
     def _length(self, card: AttachCard) -> Family | None:
@@ -435,9 +442,10 @@ class System:
 
     def _own_rules(self) -> list[Rule]:
         releases = [r for g in self.releases.values() for r in micro_rules(g, "kernel")]
-        targets, links = tuple(self.targets), tuple(self.attachments)
+        targets = tuple(self.targets)
+        links = tuple(k for k, c in self.attachments.items() if not c.keeps_entry)
         return releases + world_rules(
-            self.entry, self.first, targets, self.parts, links, self.traced
+            self.entry, self.first, targets, self.parts, links, self.traced, self.traced_links
         )
 
     def steps_of(self, api: str, operation: str) -> set[str]:

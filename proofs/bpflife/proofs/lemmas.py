@@ -57,6 +57,7 @@ def _general(system: System) -> list[Invariant]:
     full = (s.FILE_OBJ, s.INODE_OBJ, s.ROOT)
     selves = (system.dir, s.SENT, s.FLUSH, s.MOUNTED, s.DISPATCHED)
     found += [_always_full(f) for f in full if f in system.families]
+    found += [x for f in system.families if f.name == s.HOLDS.name for x in _keeping(system, f)]
     found += [_owner_phase(f) for f in owned(system)]
     found += [_own_slot(f) for f in selves if f in system.families]
     if system.targets and not system.entry.owners:
@@ -262,6 +263,29 @@ def _always_full(family: Family) -> Invariant:
     return Invariant(f"{family.name} is full while its owner is there", (OBJ,), body)
 
 
+def _keeping(system: System, holds: Family) -> list[Invariant]:
+    """A link that keeps what it is attached to has it from its birth until it lets go of it, and
+    stands in no other list than that of what it keeps, or of what is behind the file that it keeps.
+    """
+    before = {kind: _until(system.releases[kind], "put held") for kind in holds.owners}
+
+    def full(k: View, link: Value) -> Value:
+        early = [And(k.kind(link, x), one_of(k.get(s.AT, link), at)) for x, at in before.items()]
+        dying = And(eq(k.get(s.LIFE_OF, link), LIFE.dying), Or(*early))
+        there = And(k.kind(link, *holds.owners), Or(k.live(link), dying))
+        return Implies(there, ne(k.get(holds, link), NONE))
+
+    def own(k: View, link: Value) -> Value:
+        target, held = k.get(s.LISTED, link), k.get(holds, link)
+        kept = Or(eq(target, held), eq(target, k.get(s.FILE_OBJ, held)))
+        return Implies(And(k.kind(link, *holds.owners), ne(target, NONE)), kept)
+
+    return [
+        Invariant("a link has what it keeps until it lets go", (OBJ,), full),
+        Invariant("who is attached keeps what it is in", (OBJ,), own),
+    ]
+
+
 def _link_full(system: System) -> Invariant:
     """A link, a record has a program as long as it exists."""
 
@@ -310,13 +334,10 @@ def _one_holder(system: System) -> Invariant:
 
 
 def _listed(system: System) -> Invariant:
-    """The target of an attachment lives, or has not let its attachments go yet."""
+    """The target of an attachment lives, or has not let its attachments go yet; what an attachment
+    keeps lives."""
     before = [
-        (
-            own,
-            card.target.kind,
-            _until(system.releases[card.target.kind], _LAST[own in system.links]),
-        )
+        (own, card.target.kind, _letting_go(system, own))
         for own, card in system.attachments.items()
     ]
 
@@ -336,6 +357,12 @@ def _listed(system: System) -> Invariant:
         return Or(eq(t, NONE), *there)
 
     return Invariant("an attachment's target has not let it go", (OBJ,), body)
+
+
+def _letting_go(system: System, own: str) -> list[int]:
+    """The places of a target's death at which a kind of attachment may still stand in its list."""
+    graph = system.releases[system.attachments[own].target.kind]
+    return [] if own in system.keepers else _until(graph, _LAST[own in system.links])
 
 
 _LAST = {True: "detach links", False: "drop records"}  # by whether the attachment is a link

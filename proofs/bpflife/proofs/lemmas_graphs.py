@@ -126,6 +126,7 @@ def _at_place(
             found.append(here(f"target is behind {r}", _behind(family)))
         if state == "full" and fact.kinds.get(r) == (kind,):
             found.append(here(f"target is {r}", _target(graph.frame.registers[r])))
+    found += [here(what, holds) for what, holds in _kept(system, graph, fact)]
     if not fact.locked:
         found.append(here("lock not held", lambda k, t: ne(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
         if _keeping(graph, fact):
@@ -136,6 +137,21 @@ def _at_place(
         if any(e.step.text == "expect no member" for e in graph.edges):
             found.append(_deserted(name, place))
     return found
+
+
+def _kept(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]:
+    """A link in a local keeps the target: it holds it, or an open file of it."""
+    links = (r for r, kinds in fact.kinds.items() if set(kinds) & set(system.keepers))
+    mine = [graph.frame.registers[r] for r in links if fact.regs[r] == "full"]
+    return [(f"{register.name} keeps the target", _keeps(register)) for register in mine]
+
+
+def _keeps(register: Family) -> object:
+    def body(k: View, t: Value) -> Value:
+        target, held = k.get(s.TARGET, t), k.get(s.HOLDS, k.get(register, t))
+        return Or(eq(target, held), eq(target, k.get(s.FILE_OBJ, held)))
+
+    return body
 
 
 def _deserted(name: str, place: int) -> Invariant:

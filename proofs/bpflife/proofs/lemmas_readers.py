@@ -38,7 +38,7 @@ def of_readers(system: System) -> list[Invariant]:
     if not system.targets:
         slots = [f for f in (s.RUNNING, s.SEES) if f in system.families]
         return [Invariant(f"no CPU has {f.name}", (CPU,), _never(f)) for f in slots]
-    found = [_waited_for(system)]
+    found = [_waited_for(system), *_entries(system)]
     if s.IN_RCU in system.families:
         found += _flavours(system)
     if s.SEES in system.families:
@@ -80,6 +80,7 @@ def _waited_for(system: System) -> Invariant:
     graph = system.releases["prog"]
     flavours = s.IN_RCU in system.families
     dying = [f for f in system.families if f.name.startswith("dying.")]
+    links = system.traced_links
 
     def held(k: View, p: Value, c: Value) -> Value:
         hook = k.get(s.INSIDE, c)
@@ -87,7 +88,14 @@ def _waited_for(system: System) -> Invariant:
             *[And(k.kind(hook, x), _yet(k, system.releases[x], hook, c)) for x in system.targets]
         )
         in_hand = Or(*[eq(k.get(f, hook), p) for f in dying])
-        return Or(eq(k.get(system.entry, hook), p), And(in_hand, waits))
+        own = Or(eq(k.get(system.entry, hook), p), And(in_hand, waits))
+        return own if not links else Or(And(eq(k.get(s.CALLED_BY, c), NONE), own), by_link(k, p, c))
+
+    def by_link(k: View, p: Value, c: Value) -> Value:
+        link = k.get(s.CALLED_BY, c)
+        waits = [And(k.kind(link, x), _yet(k, system.releases[x], link, c)) for x in links]
+        attached = And(k.kind(link, *links), eq(k.get(s.LISTED, link), k.get(s.INSIDE, c)))
+        return And(eq(k.get(s.LINK_PROG, link), p), Or(attached, *waits))
 
     def body(k: View, c: Value) -> Value:
         p = k.get(s.RUNNING, c)
@@ -97,6 +105,38 @@ def _waited_for(system: System) -> Invariant:
         return Or(eq(p, NONE), And(k.kind(p, "prog"), safe))
 
     return Invariant("a running program is live or its grace period waits", (CPU,), body)
+
+
+def _entries(system: System) -> list[Invariant]:
+    """The entry of a hook and the link that has put its program there know each other; a program
+    that a CPU has found there otherwise, and may yet run, is of no link."""
+    kinds = [kind for kind in system.in_entries if kind in system.keepers]
+
+    def of_link(k: View, link: Value) -> Value:
+        t = k.get(s.LISTED, link)
+        same = eq(k.get(system.entry, t), k.get(s.LINK_PROG, link))
+        both = And(eq(k.get(s.ENTRY_BY, t), link), same)
+        return Implies(And(k.kind(link, *kinds), ne(t, NONE)), both)
+
+    def of_hook(k: View, t: Value) -> Value:
+        link = k.get(s.ENTRY_BY, t)
+        return Or(eq(link, NONE), And(k.kind(link, *kinds), eq(k.get(s.LISTED, link), t)))
+
+    def alone(k: View, c: Value) -> Value:
+        hook, p = k.get(s.INSIDE, c), k.get(s.RUNNING, c)
+        found = And(ne(p, NONE), eq(k.get(system.entry, hook), p), eq(k.get(s.CALLED_BY, c), NONE))
+        found = And(found, Not(_matches(k, p, c)))
+        return Implies(found, eq(k.get(s.ENTRY_BY, hook), NONE))
+
+    if not kinds:
+        return []
+    found = [
+        Invariant("the entry has the program of the link that is attached", (OBJ,), of_link),
+        Invariant("whose program the entry has is attached", (OBJ,), of_hook),
+    ]
+    words = "who found a program of no link is in a hook without one"
+    traced = s.CALLED_BY in system.families
+    return [*found, Invariant(words, (CPU,), alone)] if traced else found
 
 
 def _flavours(system: System) -> list[Invariant]:

@@ -89,6 +89,8 @@ SAME_LOOK: Final = {
     "perf_event": "hook",
     "hook_target": "hook",
     "tracepoint": "hook",
+    "tracepoint_event": "hook",
+    "uprobe": "hook",
     "cgroup_target": "cgroup",
     "path": "pin",
 }
@@ -123,6 +125,7 @@ FAMILIES: Final = {
     "dir": Family("is kept by its name", owner="hook", mark="has a name"),
     "running": Family("is inside", owner="cpu"),
     "inside": Family("was called by", owner="cpu"),
+    "called_by": Family("runs the program of", owner="cpu"),
     "sees": Family("has found", owner="cpu"),
     "link_prog": Family("holds"),
     "listed": Family("is attached to"),

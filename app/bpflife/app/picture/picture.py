@@ -302,6 +302,8 @@ ENDS: Final = {  # rules of the kernel's own work, by the kind that they are abo
     "exit_unmap": "an exit takes mappings away",
     "gone": "a process is gone",
     "perf_event": "a perf event goes away",
+    "tracepoint_event": "a tracepoint's event goes away",
+    "uprobe": "a uprobe goes away",
     "psock": "a socket is in no map any more",
     "socket": "a socket goes away",
     "message": "a message goes away",

@@ -164,6 +164,28 @@ def take_entry(f: Frame, k: View, e: Env, target: Value, old: str) -> None:
     )
     k.set(f.reg(old), (e["me"],), k.get(f.entry, target))
     k.set(f.entry, (target,), NONE)
+    if "entry_by" in f.parts:
+        k.set(s.ENTRY_BY, (target,), NONE)
+
+
+@step("publish program of {link} in entry")
+def _publish(f: Frame, link: str) -> Step:
+    """The hook's empty entry takes a further reference on the program of a link, which is attached
+    from now on. (perf_event_set_bpf_prog, bpf_prog_inc: kernel/bpf/syscall.c:bpf_perf_link_attach)
+    """
+
+    def effect(k: View, e: Env) -> None:
+        t, one = f.target(k, e), k.get(f.reg(link), e["me"])
+        prog = k.get(s.LINK_PROG, one)
+        k.need(eq(k.get(f.entry, t), NONE), "publish finds the entry empty")
+        k.need(ne(prog, NONE), "publish finds a program to publish")
+        k.inc(prog)
+        k.set(f.entry, (t,), prog)
+        k.set(s.ENTRY_BY, (t,), one)
+        enlist(f, k, one, t)
+
+    words = "publishes the program of the link in the hook, which holds it too: refcnt +1"
+    return Step(f"publish program of {link} in entry", words, effect)
 
 
 @step("leave hook -> {old}")

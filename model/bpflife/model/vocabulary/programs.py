@@ -11,6 +11,7 @@ from .registry import nothing, step
 
 MAY_SLEEP = ("kprobe", "syscall")  # types of programs, of those that the model has
 ONLY_SLEEPABLE = ("syscall",)
+FOR_EVENTS = ("perf_event", "kprobe", "tracepoint")
 FOR_SLEEPERS = (  # types of maps (check_map_prog_compatibility: kernel/bpf/verifier.c)
     *(s.MAP_TYPE.array, s.MAP_TYPE.hash, s.MAP_TYPE.ringbuf),
     *s.HOLDS_MAPS,
@@ -111,6 +112,16 @@ def _expect_asleep(f: Frame, reg: str, errno: str) -> Step:
     checks = (Check(errno, lambda k, e: asleep(k, k.get(f.reg(reg), e["me"]))),)
     text = f"expect {reg} may sleep"
     return Step(text, "checks that the program may sleep", nothing, checks=checks)
+
+
+@step("expect {reg} for perf events")
+def _expect_for_events(f: Frame, reg: str, errno: str) -> Step:
+    """The local's program is of a type that some kind of perf event takes, else the errno.
+    (bpf_prog_attach_check_attach_type: kernel/bpf/syscall.c)"""
+    fine = [n for n, name in enumerate(f.ptype.range.names) if name in FOR_EVENTS]
+    check = Check(errno, lambda k, e: one_of(k.get(f.ptype, k.get(f.reg(reg), e["me"])), fine))
+    text = f"expect {reg} for perf events"
+    return Step(text, "looks at the type of the program", nothing, checks=(check,))
 
 
 @step("bind {reg} to {prog}")

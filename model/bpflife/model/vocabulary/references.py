@@ -147,6 +147,19 @@ def _hold_any(f: Frame, reg: str, arg: str) -> Step:
     return Step(text, words, effect, params, None, checks, {reg: "full"}, ("file",))
 
 
+@step("hold {reg} from {arg} of any kind")
+def _hold_event(f: Frame, reg: str, arg: str) -> Step:
+    """The same for a link: what is no perf event at all is EBADF, like a closed descriptor.
+    (perf_event_get: kernel/events/core.c)"""
+    made = _hold_any(f, reg, arg)
+
+    def is_event(k: View, e: Env) -> Value:
+        return k.kind(k.get(s.FILE_OBJ, f.file_of(k, e, arg)), *f.events)
+
+    text = f"hold {reg} from {arg} of any kind"
+    return replace(made, text=text, checks=(Check("EBADF", is_event),))
+
+
 @step("expect target behind {reg}")
 def _target_behind(f: Frame, reg: str, errno: str) -> Step:
     """From here on the call works on the hook behind a file that it holds; the errno: what is

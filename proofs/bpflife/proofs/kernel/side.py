@@ -51,6 +51,7 @@ LOADED_AS = {  # a type of program -> how it must be loaded, where that is not a
     "netfilter": {"attach_type": "netfilter"},
     "tracing": {"attach_type": "trace_raw_tp", "target": QUIET_TRACEPOINT},
 }
+TARGETS_OF_LINKS = {"perf_event": "perf_event"}  # type of link -> how its target is numbered
 
 
 class NotThereError(Exception):
@@ -345,7 +346,8 @@ class KernelSide:
             progs={self.name_of("prog", i): refs for i, refs in snapshot.progs.items()},
             btfs={self.name_of("btf", i): refs for i, refs in snapshot.btfs.items()},
             links={
-                self.name_of("link", i): self._link(i, link) for i, link in snapshot.links.items()
+                self.name_of("link", i): self._link(i, link, snapshot.link_types[i])
+                for i, link in snapshot.links.items()
             },
             fds=fds,
             hooks=attached(self, snapshot),
@@ -368,10 +370,11 @@ class KernelSide:
         """The scenario's name for an object of the kernel."""
         return self.names.get((kind, number), f"{kind} {number}")
 
-    def _link(self, number: int, link: LinkRefs) -> tuple[int, str, str]:
+    def _link(self, number: int, link: LinkRefs, type: str) -> tuple[int, str, str]:
         """Its count, its program, and the hook that it is attached to, which may be removed: it
         lets its links go some time later."""
-        hook = self.name_of("hook", link.target_id) if link.target_id else ""
+        kind = TARGETS_OF_LINKS.get(type, "hook")
+        hook = self.name_of(kind, link.target_id) if link.target_id else ""
         if self.tracepoints:
             hook = self.tracepoints.get(self.world.tracepoint(number), hook)
         if NAMESPACES <= link.target_id < 1 << 32:
