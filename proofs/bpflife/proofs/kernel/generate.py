@@ -221,7 +221,9 @@ class _Values:
         if arg.kind == "name":
             makers = [c.target.made_by for c in self.player.system.targets.values()]
             hook = self.spec.do in makers and not any(x.kind == "newfd" for x in self.spec.args)
-            return list(HOOKS) if hook and arg.name == "target" else [f"{arg.name}{self.number}"]
+            first = HOOKS if hook and arg.name == "target" else ()
+            free = [name for name in first if not self.player.world.object_named(name)]
+            return free or [f"{arg.name}{self.number}"]
         world = self.player.world
         objects = [
             n for i, n in world.objects.items()
