@@ -128,6 +128,16 @@ def test_programs_with_btf_are_for_one_tracepoint() -> None:
     assert settled.hooks == {"first": ["p"], "second": []}
 
 
+def test_a_program_for_uprobe_multi_is_for_nothing_else() -> None:
+    steps = [
+        Step(do="uprobe_open", by="a", target="probe"),
+        Step(do="prog_load", by="a", prog="p", type="uprobe_multi"),
+        Step(do="attach", by="a", event="probe", prog="p"),
+    ]
+    scenario = Scenario(scenario="other", cards=["uprobe", "uprobe_multi"], steps=steps)
+    assert play(scenario).steps[-1].errno == "EINVAL"
+
+
 def test_a_hook_has_one_program_of_its_own() -> None:
     refused("are both about a cgroup", cards=("cgroup_legacy", "bad_replace_gap"))
     refused(

@@ -95,7 +95,19 @@ def _general(system: System) -> list[Invariant]:
         found.append(
             Invariant("a call is inside a target that is there", (TASK,), _inside(own.owners))
         )
+        found += _for_ever(system)
     return found
+
+
+def _for_ever(system: System) -> list[Invariant]:
+    """A part of the kernel never goes: nobody takes its name away."""
+    kinds = [kind for kind, c in system.targets.items() if c.target.held_by == "kernel"]
+
+    def body(k: View, o: Value) -> Value:
+        there = And(k.live(o), eq(k.get(system.dir, o), o))
+        return Or(Not(k.kind(o, *kinds)), eq(k.get(s.LIFE_OF, o), LIFE.unborn), there)
+
+    return [Invariant("a part of the kernel is there for ever", (OBJ,), body)] if kinds else []
 
 
 def _own_slot(family: Family) -> Invariant:

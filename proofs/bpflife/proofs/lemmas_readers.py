@@ -94,7 +94,7 @@ def _waited_for(system: System) -> Invariant:
     def by_link(k: View, p: Value, c: Value) -> Value:
         link = k.get(s.CALLED_BY, c)
         waits = [And(k.kind(link, x), _yet(k, system.releases[x], link, c)) for x in links]
-        attached = And(k.kind(link, *links), eq(k.get(s.LISTED, link), k.get(s.INSIDE, c)))
+        attached = And(k.kind(link, *links), ne(k.get(s.LISTED, link), NONE))
         return And(eq(k.get(s.LINK_PROG, link), p), Or(attached, *waits))
 
     def body(k: View, c: Value) -> Value:

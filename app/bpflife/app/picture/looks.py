@@ -91,6 +91,7 @@ SAME_LOOK: Final = {
     "tracepoint": "hook",
     "tracepoint_event": "hook",
     "uprobe": "hook",
+    "place": "hook",
     "cgroup_target": "cgroup",
     "path": "pin",
 }

@@ -9,7 +9,7 @@ from ..steps import Check, Env, Frame, Param, Step, StepError
 from ..values import FD, IDX, NONE, And, If, Implies, Not, Or, Value, eq, ne, one_of
 from .registry import nothing, step
 
-MAY_SLEEP = ("kprobe", "syscall")  # types of programs, of those that the model has
+MAY_SLEEP = ("kprobe", "uprobe_multi", "syscall")  # types of programs, of those that the model has
 ONLY_SLEEPABLE = ("syscall",)
 FOR_EVENTS = ("perf_event", "kprobe", "tracepoint")
 FOR_SLEEPERS = (  # types of maps (check_map_prog_compatibility: kernel/bpf/verifier.c)

@@ -28,6 +28,7 @@ Ask = Callable[[AttachCard], tuple[int, ...]]  # the ids of the programs at a ca
 def attached(side: KernelSide, snapshot: Snapshot) -> Found:
     """Programs in the order in which they run, by the name of the hook."""
     found = _events(side, snapshot) | _cgroups(side) | _tracepoints(side, snapshot)
+    found |= _places(side, snapshot)
     for actor in networks(side).values() if side.devices else ():
         found |= _devices(side, actor)
     for actor in side.running() if "netns" in side.system.targets else ():
@@ -62,6 +63,15 @@ def _tracepoints(side: KernelSide, snapshot: Snapshot) -> Found:
     for known, name in side.tracepoints.items():
         ids = [snapshot.links[i].prog_id for i, at in sorted(places.items()) if at == known]
         found |= _asked(side, "tracepoint", name, _of_type(side, ids))
+    return found
+
+
+def _places(side: KernelSide, snapshot: Snapshot) -> Found:
+    """Places in user space, by their links."""
+    found: Found = {}
+    for name, links in side.places.items():
+        ids = tuple(snapshot.links[i].prog_id for i in links if i in snapshot.links)
+        found |= _asked(side, "place", name, _of_type(side, ids))
     return found
 
 

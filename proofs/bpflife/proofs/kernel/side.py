@@ -49,6 +49,7 @@ LOADED_AS = {  # a type of program -> how it must be loaded, where that is not a
     "xdp_cpumap": {"type": "xdp", "attach_type": "xdp_cpumap"},
     "sk_lookup": {"attach_type": "sk_lookup"},
     "netfilter": {"attach_type": "netfilter"},
+    "uprobe_multi": {"type": "kprobe", "attach_type": "trace_uprobe_multi"},
     "tracing": {"attach_type": "trace_raw_tp", "target": QUIET_TRACEPOINT},
 }
 TARGETS_OF_LINKS = {"perf_event": "perf_event"}  # type of link -> how its target is numbered
@@ -82,6 +83,7 @@ class KernelSide:
     numbers: dict[str, int] = field(default_factory=dict)  # of attachments that have names of ours
     unseen: set[str] = field(default_factory=set)  # devices whose number is not known yet
     probes: dict[int, str] = field(default_factory=dict)  # a perf event's id -> kind of hook target
+    places: dict[str, list[int]] = field(default_factory=dict)  # in user space -> links to them
     types: dict[int, str] = field(default_factory=dict)  # a program's id -> its type
 
     def __post_init__(self) -> None:
@@ -272,6 +274,20 @@ class KernelSide:
         self.tracepoints[known] = str(step.args["target"])
         return None
 
+    def _name_place(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        """A place in a file that nobody runs: each link has a file of its own."""
+        self.places[str(step.args["target"])] = []
+        return None
+
+    def _link_to_place(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
+        """No kernel says what is at a place; its links do, which only their end detaches."""
+        fd = self.fds.get((actor.name, str(step.args["prog"])), CLOSED)
+        reply = actor.call("uprobe_multi_link", fd=fd)
+        self._remember(spec, step, reply)
+        if reply.id is not None:
+            self.places[str(step.args["target"])].append(reply.id)
+        return reply.errno
+
     def _make_devices(self, actor: Actor, spec: StepSpec, step: Step) -> str | None:
         """Devices have names of their own: the kernel takes few characters, and some names are
         taken."""
@@ -375,6 +391,7 @@ class KernelSide:
         lets its links go some time later."""
         kind = TARGETS_OF_LINKS.get(type, "hook")
         hook = self.name_of(kind, link.target_id) if link.target_id else ""
+        hook = next((place for place, links in self.places.items() if number in links), hook)
         if self.tracepoints:
             hook = self.tracepoints.get(self.world.tracepoint(number), hook)
         if NAMESPACES <= link.target_id < 1 << 32:
@@ -393,6 +410,8 @@ WITH_NAMES: dict[str, Callable[[KernelSide, Actor, StepSpec, Step], str | None]]
     "connect": KernelSide._connect,
     "accept": KernelSide._accept,
     "name_tracepoint": KernelSide._name_tracepoint,
+    "name_place": KernelSide._name_place,
+    "uprobe_multi_link": KernelSide._link_to_place,
     "make_veth": KernelSide._make_devices,
     "make_tap": KernelSide._make_devices,
     "make_clsact": KernelSide._make_discipline,
