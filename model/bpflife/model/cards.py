@@ -206,6 +206,11 @@ class AttachCard(Document):
         """The hook's list has room for so many attachments and no more."""
         return any(text.startswith("expect room for") for text in self._texts())
 
+    @property
+    def prioritized(self) -> bool:
+        """What it attaches says when it runs."""
+        return any(" at priority" in text for text in self._texts())
+
     def _texts(self) -> list[str]:
         """The steps in words, but for those of the end of a link or record."""
         steps = [

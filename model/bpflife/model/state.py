@@ -100,7 +100,7 @@ CLOEXEC = Family("cloexec", (PROC, FD), BOOL, part="processes")  # closed by exe
 VMA = Family("vma", (PROC, IDX), OBJ, counted=True, targets=("file",), part="processes")
 CHILD = Family("on.child", (TASK,), PROC, part="processes")  # the process that a fork is making
 MAKER = Family("maker", (PROC,), TASK, part="processes")  # and which task makes it
-BY = Family("by", (OBJ,), TASK, part="processes")  # who created it: for proofs (lemmas_graphs.py)
+BY = Family("by", (OBJ,), TASK, part="births")  # who created it: for proofs (lemmas_graphs.py)
 MMAPABLE = Family("mmapable", (OBJ,), BOOL, owners=("map",), part="maps")
 PEER = Family("peer", (OBJ,), OBJ, owners=("socket",), targets=("socket",), part="passing")
 SOCKET_TYPE = Sort("socket type", ("dgram", "stream"))
@@ -206,6 +206,9 @@ HOLDS = Family(  # what a link is attached to, where it keeps that
     *("holds", (OBJ,), OBJ), counted=True, user=True, targets=("file", "map", "netns"), part="holds"
 )
 ENTRY_BY = Family("entry_by", (OBJ,), OBJ, part="entry_by")  # the link that the entry is of
+PRIORITY = Family(  # of an attachment that says when it runs
+    *("priority", (OBJ,)), Sort("priority", ("first", "second", "third")), part="priorities"
+)
 RUNS_BEFORE = Family("runs_before", (OBJ, OBJ), BOOL, part="order")  # of attachments of one hook
 PUBLISHED = Family("published", (OBJ,), BOOL, part="processes")  # its id can be looked up
 XDP_STATE = Family(  # dev->xdp_state; what runs is another pointer, the hook's entry

@@ -121,12 +121,16 @@ class System:
         self.traced_links = tuple(
             k for k, c in self.attachments.items() if c.target.kind in self.traced
         )
-        self.keepers = tuple(k for k, c in self.links.items() if "put held" in c.on_last_put)
+        self.keepers = tuple(
+            k for k, c in self.links.items() if any("put held" in x for x in c.on_last_put)
+        )
         self.in_entries = tuple(k for k, c in self.links.items() if c.keeps_entry)
-        own: dict[str, Collection[str]] = {
+        self.prioritized = tuple(k for k, c in self.attachments.items() if c.prioritized)
+        own: dict[str, Collection[str] | bool] = {
             "links": self.links, "records": self.records, "attachments": self.attachments,
             "holds": self.keepers, "traced links": self.traced_links,
-            "entry_by": self.in_entries,
+            "entry_by": self.in_entries, "priorities": self.prioritized,
+            "births": self.keepers or "processes" in parts,
         }  # fmt: skip
         self.parts = (*parts, *(p for p, has in own.items() if has), *(["mixed"] if mixed else []))
         moded = [c.hook for c in cards if c.keeps_entry and not c.link]
@@ -194,7 +198,11 @@ class System:
         lengths = [self._length(card) for card in self.cards.values()]
         found += [f for f in dict.fromkeys(lengths) if f]
         if self.keepers:
-            found.append(replace(s.HOLDS, owners=self.keepers))
+            kept = tuple(self.links[k].target.kind for k in self.keepers if self.keeps_target(k))
+            files = ("file",) if len(kept) < len(self.keepers) else ()
+            found.append(replace(s.HOLDS, owners=self.keepers, targets=(*files, *kept)))
+        if self.prioritized:
+            found.append(replace(s.PRIORITY, owners=self.prioritized))
         if self.in_entries:
             owners = tuple(self.links[kind].target.kind for kind in self.in_entries)
             found.append(replace(s.ENTRY_BY, owners=owners, targets=self.in_entries))
@@ -208,6 +216,10 @@ class System:
             return None
         kind, program = card.hook
         return Family(f"{kind}_{program}_listed", (OBJ,), NAT, owners=(kind,))
+
+    def keeps_target(self, kind: str) -> bool:
+        """A link that keeps what it is attached to keeps just that, or an open file of it."""
+        return self.links[kind].target.kind in s.HOLDS.targets
 
     def targets_of(self, family: Family) -> tuple[str, ...]:
         """The kinds that a slot family can point at."""

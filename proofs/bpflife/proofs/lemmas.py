@@ -57,7 +57,7 @@ def _general(system: System) -> list[Invariant]:
     full = (s.FILE_OBJ, s.INODE_OBJ, s.ROOT)
     selves = (system.dir, s.SENT, s.FLUSH, s.MOUNTED, s.DISPATCHED)
     found += [_always_full(f) for f in full if f in system.families]
-    found += [x for f in system.families if f.name == s.HOLDS.name for x in _keeping(system, f)]
+    found += [x for kind in system.keepers for x in _keeping(system, kind)]
     found += [_owner_phase(f) for f in owned(system)]
     found += [_own_slot(f) for f in selves if f in system.families]
     if system.targets and not system.entry.owners:
@@ -275,26 +275,26 @@ def _always_full(family: Family) -> Invariant:
     return Invariant(f"{family.name} is full while its owner is there", (OBJ,), body)
 
 
-def _keeping(system: System, holds: Family) -> list[Invariant]:
+def _keeping(system: System, kind: str) -> list[Invariant]:
     """A link that keeps what it is attached to has it from its birth until it lets go of it, and
     stands in no other list than that of what it keeps, or of what is behind the file that it keeps.
+    (Some let go when they are detached, long before their end: then the first is dropped.)
     """
-    before = {kind: _until(system.releases[kind], "put held") for kind in holds.owners}
+    before = _until(system.releases[kind], "put held")
 
     def full(k: View, link: Value) -> Value:
-        early = [And(k.kind(link, x), one_of(k.get(s.AT, link), at)) for x, at in before.items()]
-        dying = And(eq(k.get(s.LIFE_OF, link), LIFE.dying), Or(*early))
-        there = And(k.kind(link, *holds.owners), Or(k.live(link), dying))
-        return Implies(there, ne(k.get(holds, link), NONE))
+        dying = And(eq(k.get(s.LIFE_OF, link), LIFE.dying), one_of(k.get(s.AT, link), before))
+        there = And(k.kind(link, kind), Or(k.live(link), dying))
+        return Implies(there, ne(k.get(s.HOLDS, link), NONE))
 
     def own(k: View, link: Value) -> Value:
-        target, held = k.get(s.LISTED, link), k.get(holds, link)
-        kept = Or(eq(target, held), eq(target, k.get(s.FILE_OBJ, held)))
-        return Implies(And(k.kind(link, *holds.owners), ne(target, NONE)), kept)
+        target, held = k.get(s.LISTED, link), k.get(s.HOLDS, link)
+        kept = held if system.keeps_target(kind) else k.get(s.FILE_OBJ, held)
+        return Implies(And(k.kind(link, kind), ne(target, NONE)), eq(target, kept))
 
     return [
-        Invariant("a link has what it keeps until it lets go", (OBJ,), full),
-        Invariant("who is attached keeps what it is in", (OBJ,), own),
+        Invariant(f"a {kind} has what it keeps until it lets go", (OBJ,), full),
+        Invariant(f"a {kind} that is attached keeps what it is in", (OBJ,), own),
     ]
 
 

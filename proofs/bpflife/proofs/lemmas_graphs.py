@@ -141,15 +141,19 @@ def _at_place(
 
 def _kept(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]:
     """A link in a local keeps the target: it holds it, or an open file of it."""
-    links = (r for r, kinds in fact.kinds.items() if set(kinds) & set(system.keepers))
-    mine = [graph.frame.registers[r] for r in links if fact.regs[r] == "full"]
-    return [(f"{register.name} keeps the target", _keeps(register)) for register in mine]
+    found: list[tuple[str, object]] = []
+    for r, state in fact.regs.items():
+        kinds = fact.kinds.get(r, ())
+        if state == "full" and len(kinds) == 1 and kinds[0] in system.keepers:
+            register, direct = graph.frame.registers[r], system.keeps_target(kinds[0])
+            found.append((f"{register.name} keeps the target", _keeps(register, direct)))
+    return found
 
 
-def _keeps(register: Family) -> object:
+def _keeps(register: Family, direct: bool) -> object:
     def body(k: View, t: Value) -> Value:
-        target, held = k.get(s.TARGET, t), k.get(s.HOLDS, k.get(register, t))
-        return Or(eq(target, held), eq(target, k.get(s.FILE_OBJ, held)))
+        held = k.get(s.HOLDS, k.get(register, t))
+        return eq(k.get(s.TARGET, t), held if direct else k.get(s.FILE_OBJ, held))
 
     return body
 

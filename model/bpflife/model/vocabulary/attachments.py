@@ -20,7 +20,7 @@ from dataclasses import replace
 from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import BOOL, LIFE, NONE, OBJ, And, If, Not, Or, Value, at_least, eq, ne, plus
+from ..values import BOOL, LIFE, NONE, OBJ, And, If, Not, Or, Value, at_least, eq, ne, one_of, plus
 from .objects import born
 from .registry import nothing, step
 
@@ -30,15 +30,18 @@ TWICE = "looks whether the program is attached already"  # in the words of a ste
 def enlist(
     f: Frame, k: View, new: Value, target: Value, place: str = "last", other: Value = NONE
 ) -> None:
-    """The attachment stands in the target's list from now on, last, or beside another one."""
+    """The attachment stands in the target's list from now on, last, beside another one, or where
+    its priority says."""
     k.set(s.LISTED, (new,), target)
     _count(f, k, target, 1)
     if "order" not in f.parts:
         return
 
     def behind(x: Value) -> Value:  # what runs before it
-        if place in ("first", "last"):
-            return place == "last"
+        if place == "last":
+            return True
+        if place == "by priority":
+            return _earlier(k.get(s.PRIORITY, x), k.get(s.PRIORITY, new))
         up_to = k.get(s.RUNS_BEFORE, x, other)
         return Or(up_to, eq(x, other)) if place == "after" else And(up_to, ne(x, other))
 
@@ -48,6 +51,11 @@ def enlist(
         return If(eq(b, new), first, If(eq(a, new), second, old))
 
     k.each(s.RUNS_BEFORE, order)
+
+
+def _earlier(a: Value, b: Value) -> Value:
+    names = s.PRIORITY.range.names
+    return Or(*[And(eq(b, n), one_of(a, range(n))) for n in range(1, len(names))])
 
 
 def leave_list(f: Frame, k: View, attachment: Value) -> None:
@@ -115,6 +123,22 @@ def _create_holding(f: Frame, reg: str, kind: str, prog: str, what: str) -> Step
 
     text = f"{made.text} holding {what}"
     return replace(made, text=text, effect=effect, regs={**made.regs, what: "empty"})
+
+
+@step("create {reg} {kind} of {prog} beside {what}")
+def _create_beside(f: Frame, reg: str, kind: str, prog: str, what: str) -> Step:
+    """The same, with a reference of its own: the local keeps what it holds.
+    (bpf_nf_link_attach -> get_net: net/netfilter/nf_bpf_link.c)"""
+    made = _create(f, reg, kind, prog)
+
+    def effect(k: View, e: Env) -> None:
+        held = k.get(f.reg(what), e["me"])
+        made.effect(k, e)
+        k.inc(held)
+        k.set(s.HOLDS, (k.get(f.reg(reg), e["me"]),), held)
+        f.count_user(k, held, 1)
+
+    return replace(made, text=f"{made.text} beside {what}", effect=effect)
 
 
 @step("share program of {link} as {reg}")

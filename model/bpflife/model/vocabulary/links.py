@@ -16,8 +16,8 @@ from dataclasses import replace
 from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
-from ..values import LIFE, NONE, OBJ, Not, Or, Value, eq, ne
-from .attachments import enlist, leave_list
+from ..values import LIFE, NONE, OBJ, If, Not, Or, Value, eq, ne
+from .attachments import enlist, leave_list, some
 from .registry import nothing, step
 
 
@@ -52,6 +52,25 @@ def _enlists(f: Frame, text: str, reg: str, place: str, other: Guard) -> Step:
 
     words = "puts the link into the list of the hook: events run its program from now on"
     return Step(text, words, effect)
+
+
+@step("list {reg} on target at priority")
+def _list_at(f: Frame, reg: str) -> Step:
+    """The link stands in the target's list where its priority says. EBUSY: another link has this
+    one. (nf_hook_entries_grow: net/netfilter/core.c)"""
+    kinds, made = (
+        tuple(f.beside),
+        _enlists(f, f"list {reg} on target at priority", reg, "by priority", lambda k, e: NONE),
+    )
+    taken = some(f, kinds, lambda k, e, x: eq(k.get(s.PRIORITY, x), e["priority"]))
+
+    def effect(k: View, e: Env) -> None:
+        k.set(s.PRIORITY, (k.get(f.reg(reg), e["me"]),), e["priority"])
+        made.effect(k, e)
+
+    params = (Param("priority", s.PRIORITY.range),)
+    checks = (Check("EBUSY", lambda k, e: eq(taken(k, e), NONE)),)
+    return replace(made, effect=effect, params=params, checks=checks)
 
 
 def _hook_of(f: Frame, reg: str) -> Guard:
@@ -155,6 +174,26 @@ def _unlist_entry(f: Frame, reg: str, old: str) -> Step:
 
     text, regs = f"unlist {reg} -> {old}", {old: "maybe"}
     return replace(made, text=text, effect=effect, regs=regs, kinds=("prog",))
+
+
+@step("unlist {reg} with held -> {old}")
+def _unlist_held(f: Frame, reg: str, old: str) -> Step:
+    """The same, and what it keeps goes into the local `old`, if it stood in a list.
+    (bpf_nf_link_release -> put_net: net/netfilter/nf_bpf_link.c)"""
+    made, target = _unlist(f, reg), _hook_of(f, reg)
+
+    def effect(k: View, e: Env) -> None:
+        k.need(eq(k.get(f.reg(old), e["me"]), NONE), f"unlist finds the local {old} empty")
+        link = If(eq(target(k, e), NONE), NONE, k.get(f.reg(reg), e["me"]), OBJ)
+        held = k.get(s.HOLDS, link)
+        f.count_user(k, held, -1)
+        k.set(f.reg(old), (e["me"],), held)
+        k.set(s.HOLDS, (link,), NONE)
+        made.effect(k, e)
+
+    kinds = tuple(kind for kind in s.HOLDS.targets if kind == f.hook)
+    text, regs = f"unlist {reg} with held -> {old}", {old: "maybe"}
+    return replace(made, text=text, effect=effect, regs=regs, kinds=kinds)
 
 
 def take_entry(f: Frame, k: View, e: Env, target: Value, old: str) -> None:

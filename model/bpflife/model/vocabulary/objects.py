@@ -18,7 +18,7 @@ def born(f: Frame, k: View, e: Env, o: Value, reg: str) -> None:
     k.set(s.LIFE_OF, (o,), LIFE.live)
     k.set(s.REFCNT, (o,), 1)
     k.set(f.reg(reg), (e["me"],), o)
-    if "processes" in f.parts:
+    if "births" in f.parts:
         k.set(s.BY, (o,), e["me"])
 
 

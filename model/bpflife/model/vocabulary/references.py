@@ -344,7 +344,9 @@ def _find_first(f: Frame, kind: str) -> Step:
 
 @step("put {reg} if set")
 def _put_if(f: Frame, reg: str) -> Step:
-    """Puts the local's reference, if it holds one."""
+    """Puts the local's reference, if it holds one; or a slot that a dying object owns."""
+    if f.owner == OBJ and reg in OWN_SLOTS:
+        return _put_own(f, reg, OWN_SLOTS[reg], maybe=True)
 
     def effect(k: View, e: Env) -> None:
         f.drop(k, k.get(f.reg(reg), e["me"]), maybe=True)
@@ -368,7 +370,7 @@ def _put(f: Frame, reg: str) -> Step:
     return Step(f"put {reg}", f"puts {{{reg}}}: refcnt -1", effect, regs={reg: "empty"})
 
 
-def _put_own(f: Frame, word: str, slot: Family) -> Step:
+def _put_own(f: Frame, word: str, slot: Family, maybe: bool = False) -> Step:
     """A dying object gives up a slot, or one after the other of its slots of a family."""
     words = OWN_WORDS[word]
     if len(slot.args) == 1:
@@ -376,13 +378,13 @@ def _put_own(f: Frame, word: str, slot: Family) -> Step:
         def once(k: View, e: Env) -> None:
             if slot.user:
                 f.count_user(k, k.get(slot, e["me"]), -1)
-            if word in ALWAYS_FULL:
+            if word in ALWAYS_FULL and not maybe:
                 f.put(k, slot, (e["me"],), word)
                 return
             f.drop(k, k.get(slot, e["me"]), maybe=True)
             k.set(slot, (e["me"],), NONE)
 
-        return Step(f"put {word}", words, once)
+        return Step(f"put {word}{' if set' if maybe else ''}", words, once)
 
     def one(k: View, e: Env) -> None:
         k.when(ne(k.get(slot, e["me"], e["i"]), NONE))

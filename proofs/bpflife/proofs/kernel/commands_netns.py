@@ -14,6 +14,7 @@ from bpflife.proofs.kernel.results import CONTROL, Result, opened
 NETFILTER_HOOKS: Final = {  # include/uapi/linux/netfilter.h: enum nf_inet_hooks
     "prerouting": 0, "input": 1, "forward": 2, "output": 3, "postrouting": 4
 }  # fmt: skip
+PRIORITIES: Final = {"first": -100, "second": 0, "third": 100}
 _IPV4 = 2  # NFPROTO_IPV4
 _OWN = "/proc/thread-self/ns/net"
 
@@ -48,13 +49,14 @@ def netns_link(
         return opened(bpf.link_create(fd, target, attach_type, flags))
 
 
-def netfilter_link(fd: int, priority: int = 0, hook: str = "input") -> Result:
+def netfilter_link(fd: int, priority: int | str = 0, hook: str = "input") -> Result:
     """Attach a program by a link to a hook of the own network namespace's packet filter, for IPv4:
-    the link's descriptor and id. Lower priorities run first.
+    the link's descriptor and id. Lower priorities run first; some have names here.
 
     (net/netfilter/nf_bpf_link.c:bpf_nf_link_attach)
     """
-    extra = struct.pack("=IIiI", _IPV4, NETFILTER_HOOKS[hook], priority, 0)
+    number = PRIORITIES[priority] if isinstance(priority, str) else priority
+    extra = struct.pack("=IIiI", _IPV4, NETFILTER_HOOKS[hook], number, 0)
     return opened(bpf.link_create(fd, 0, "netfilter", extra=extra))
 
 

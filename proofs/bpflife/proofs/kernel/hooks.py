@@ -33,7 +33,7 @@ def attached(side: KernelSide, snapshot: Snapshot) -> Found:
         found |= _devices(side, actor)
     for actor in side.running() if "netns" in side.system.targets else ():
         if network(actor.pid) != side.world.network:
-            found |= _asked(side, "netns", network_of(actor.name), _by_command(actor))
+            found |= _asked(side, "netns", network_of(actor.name), _of_namespace(side, actor))
     for actor in networks(side).values() if side.disciplines else ():
         found |= _disciplines(side, actor)
     return found
@@ -52,6 +52,20 @@ def _by_command(actor: Actor, **arguments: str) -> Ask:
         fixed = dict(card.asks)
         reply = actor.call(fixed.pop("command"), **fixed, **arguments)
         return tuple(row[0] for row in reply.attached)
+
+    return ask
+
+
+def _of_namespace(side: KernelSide, actor: Actor) -> Ask:
+    """A process says what is attached to the namespace that it is in, but for the packet filter's:
+    there each link knows where it is."""
+    others = _by_command(actor)
+
+    def ask(card: AttachCard) -> tuple[int, ...]:
+        if card.asks["command"] != "netfilter":
+            return others(card)
+        there = side.world.netfilter(network(actor.pid), str(card.asks["hook"]))
+        return tuple(prog for prog, _ in there)
 
     return ask
 
