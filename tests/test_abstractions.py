@@ -271,6 +271,26 @@ def test_a_list_has_one_direction_and_no_revision(more: dict[str, object]) -> No
     )
 
 
+def test_a_netfilter_link_is_not_updated() -> None:
+    start = [
+        Step(do="unshare_net", by="a"),
+        Step(do="prog_load", by="a", prog="p", type="netfilter"),
+        Step(do="link_create", by="a", api="netfilter_link", link="l", prog="p"),
+    ]
+    refused(
+        "link: the model does not link_update a link of netfilter_link",
+        *start,
+        Step(do="link_update", by="a", api="sk_lookup", link="l", prog="p"),
+        cards=("netfilter_link", "sk_lookup"),
+    )
+    refused(
+        "priority: one of first, second, third",
+        *start[:2],
+        Step(do="link_create", by="a", link="l", prog="p", priority="fourth"),
+        cards=("netfilter_link",),
+    )
+
+
 def test_what_is_done_with_a_link_is_said_by_its_card() -> None:
     start = [
         Step(do="make_veth", by="a", target="left", peer="right"),

@@ -22,6 +22,7 @@ LINUX = [n for n in card_names() if load_card(n).since != "proposed" and n not i
         ("cgroup_link", Features("link", "many", "link; old program if told", "yes")),
         ("xdp_netlink", Features("target", "one", "none; old program if told", "no")),
         ("xdp_link", Features("link", "one", "link; old program if told", "yes")),
+        ("netfilter_link", Features("link", "many", "-", "yes")),
         ("tcx", Features("target", "many, each program once", "old program", "no")),
         (
             "tcx_link",
