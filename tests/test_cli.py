@@ -657,7 +657,7 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["run", "two_phase_load"], ["run", "pin", "--json"], ["list", "cards"], ["--help"]],
+    [["run", "two_phase_load"], ["run", "pin", "--json"], ["list", "steps"], ["--help"]],
 )
 def test_a_full_disk_under_stdout_is_one_line(arguments: list[str]) -> None:
     with open("/dev/full", "w") as full:
