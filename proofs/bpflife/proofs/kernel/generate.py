@@ -223,6 +223,9 @@ class _Values:
             hook = self.spec.do in makers and not any(x.kind == "newfd" for x in self.spec.args)
             first = HOOKS if hook and arg.name == "target" else ()
             free = [name for name in first if not self.player.world.object_named(name)]
+            targets = (c.target for c in self.player.system.targets.values())
+            if any(t.made_by == self.spec.do and t.held_by == "kernel" for t in targets):
+                return free or not_now()  # parts of the kernel: of those there are few
             return free or [f"{arg.name}{self.number}"]
         world = self.player.world
         objects = [
