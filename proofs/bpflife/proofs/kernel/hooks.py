@@ -72,7 +72,8 @@ def _of_namespace(side: KernelSide, actor: Actor) -> Ask:
 
 def _tracepoints(side: KernelSide, snapshot: Snapshot) -> Found:
     """Their links tell: each knows where it is, and they run in the order of their birth."""
-    places = {i: side.world.tracepoint(i) for i in snapshot.links} if side.tracepoints else {}
+    raw = [i for i in snapshot.links if snapshot.link_types[i] == "raw_tracepoint"]
+    places = {i: side.world.tracepoint(i) for i in raw} if side.tracepoints else {}
     found: Found = {}
     for known, name in side.tracepoints.items():
         ids = [snapshot.links[i].prog_id for i, at in sorted(places.items()) if at == known]

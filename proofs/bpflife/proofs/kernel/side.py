@@ -392,7 +392,7 @@ class KernelSide:
         kind = TARGETS_OF_LINKS.get(type, "hook")
         hook = self.name_of(kind, link.target_id) if link.target_id else ""
         hook = next((place for place, links in self.places.items() if number in links), hook)
-        if self.tracepoints:
+        if self.tracepoints and type == "raw_tracepoint":
             hook = self.tracepoints.get(self.world.tracepoint(number), hook)
         if NAMESPACES <= link.target_id < 1 << 32:
             hook = ALIKE["netns"][1]
