@@ -41,7 +41,7 @@ from .values import (
 class Invariant:
     """`body(view, *xs)` holds for all entities xs of the sorts (none excluded).
 
-    `place`: it only speaks of tasks at this place of a call (an engine may skip steps that lead
+    `places`: it only speaks of tasks at these places of a call (an engine may skip steps that lead
     elsewhere). `kinds`: of its object, when it speaks of no other. `wrong`: what to say where it
     is false; `{x}` is the entity, `{refcnt}`, `{usercnt}`, `{holders}`, `{users}`, `{life}` and
     `{prog}` (what it runs) are of it.
@@ -50,7 +50,7 @@ class Invariant:
     name: str
     sorts: tuple[Sort, ...]
     body: Callable[..., Value]
-    place: int | None = None
+    places: frozenset[int] | None = None
     kinds: tuple[str, ...] = ()
     wrong: str = ""
 

@@ -130,7 +130,7 @@ class System:
             "links": self.links, "records": self.records, "attachments": self.attachments,
             "holds": self.keepers, "traced links": self.traced_links,
             "entry_by": self.in_entries, "priorities": self.prioritized,
-            "births": self.keepers or "processes" in parts,
+            "births": self.keepers or self.in_entries or "processes" in parts,
         }  # fmt: skip
         self.parts = (*parts, *(p for p, has in own.items() if has), *(["mixed"] if mixed else []))
         moded = [c.hook for c in cards if c.keeps_entry and not c.link]

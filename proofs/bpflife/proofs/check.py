@@ -114,7 +114,7 @@ class Checker:
         """The proved lemmas that a search may prune with (not those about single places)."""
         induction = self._induce()
         kept = [induction.lemmas[n].invariant for n in self.proof.kept]
-        return [i for i in kept if i.place is None and not i.name.startswith("at ")]
+        return [i for i in kept if i.places is None and not i.name.startswith("at ")]
 
     # -- verdicts ------------------------------------------------------------------------------
 

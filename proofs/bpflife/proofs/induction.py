@@ -174,8 +174,8 @@ class Induction:
             places = {*places, rule.edges[0].source}
         known = []
         for name, lemma in self.lemmas.items():
-            place = lemma.invariant.place
-            if place is not None and place not in places:
+            at_places = lemma.invariant.places
+            if at_places is not None and not at_places & places:
                 continue
             rows = [list(at[sort].values()) for sort in lemma.invariant.sorts]
             for row in itertools.product(*rows):
@@ -198,8 +198,7 @@ class Induction:
             c = self.lemmas[name].invariant
             body = c.body(view, *[goal[x] for x in c.sorts])
             attempt.goals[name] = z3.Not(lift(self.theory.backend, BOOL, body))
-            if c.place is not None:
-                attempt.places.add(c.place)
+            attempt.places |= c.places or frozenset()
         self.obligations += len(relevant)
         return attempt
 
@@ -220,9 +219,9 @@ class Induction:
         """The lemma speaks of tasks at a place to which this rule does not lead, and what it
         reads and the rule writes belongs to the task alone: nobody else's cells change, and the
         task itself is not there afterwards."""
-        if lemma.invariant.place is None or not rule.edges:
+        if lemma.invariant.places is None or not rule.edges:
             return False
-        leads_there = rule.edges[-1].target == lemma.invariant.place
+        leads_there = rule.edges[-1].target in lemma.invariant.places
         return not leads_there and not lemma.reads & touched & self.shared
 
     # -- Houdini -------------------------------------------------------------------------------

@@ -82,7 +82,8 @@ def _general(system: System) -> list[Invariant]:
     found += [_while_used(f) for f in s.VERDICTS if f in system.families]
     if system.attachments:
         found += [_link_full(system), _listed(system)]
-        found += [_of_link(system, kind) for kind, c in system.links.items() if c.keeps_entry]
+        entered = [kind for kind, c in system.links.items() if c.keeps_entry]
+        found += [make(system, kind) for kind in entered for make in (_of_link, _runs)]
     if system.records:
         found += [_own_slot(s.RECORDED), _recorded(system), _one_holder(system)]
     for f in registers(system, OBJ):
@@ -318,6 +319,21 @@ def _of_link(system: System, kind: str) -> Invariant:
         return Or(Not(k.kind(t, target)), eq(k.get(system.entry, t), NONE), there)
 
     return Invariant(of_link(kind, target), (OBJ,), body)
+
+
+def _runs(system: System, kind: str) -> Invariant:
+    """An attached link is what is in the entry of its hook, until that dies and clears it."""
+    graph = system.releases[system.links[kind].target.kind]
+    clears = [e.source for e in graph.edges if e.step.text.startswith("clear entry")]
+    early = list(range(graph.base, 1 + min(clears, default=graph.base - 1)))
+
+    def body(k: View, link: Value) -> Value:
+        t = k.get(s.LISTED, link)
+        before = And(eq(k.get(s.LIFE_OF, t), LIFE.dying), one_of(k.get(s.AT, t), early))
+        there = And(eq(k.get(s.ENTRY_BY, t), link), ne(k.get(system.entry, t), NONE))
+        return Or(Not(k.kind(link, kind)), Not(Or(k.live(t), before)), there)
+
+    return Invariant(f"an attached {kind} is in the entry", (OBJ,), body)
 
 
 def of_link(kind: str, target: str) -> str:

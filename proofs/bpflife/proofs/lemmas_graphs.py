@@ -6,7 +6,7 @@ A candidate is only a guess: `induction.py` keeps those that are inductive *for 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from bpflife.model import state as s
@@ -61,11 +61,39 @@ def owned(system: System, kind: str = "") -> list[Family]:
 
 
 def _of_call(system: System, graph: Graph) -> list[Invariant]:
+    """What is said of the places of a call. What the text leaves no doubt about is one lemma for
+    all the places of which it can be said (a third as many lemmas, and none is lost for another's
+    sake); a guess stands for itself, as it may be wrong at one place only."""
     found, wrote = [], written(system, graph)
+    certain: dict[str, tuple[object, list[int]]] = {}
     for place, fact in facts(graph).items():
-        if place != IDLE:
-            found += _at_place(system, graph, place, fact, Writes(wrote[place], wrote[IDLE]))
-    return found
+        if place == IDLE:
+            continue
+        name = graph.place_names[place - graph.base]
+        for said in _at_place(system, graph, fact, Writes(wrote[place], wrote[IDLE])):
+            if said.certain:
+                certain.setdefault(said.what, (said.holds, []))[1].append(place)
+            else:
+                found.append(_at(f"at {name}: {said.what}", said.holds, [place]))
+        if fact.locked and any(e.step.text == "expect no member" for e in graph.edges):
+            found.append(_deserted(name, place))
+    return found + [_at(f"in {graph.name}: {w}", holds, at) for w, (holds, at) in certain.items()]
+
+
+def _at(name: str, holds: object, places: Sequence[int]) -> Invariant:
+    def body(k: View, t: Value) -> Value:
+        return Implies(one_of(k.get(s.PC, t), places), holds(k, t))  # type: ignore[operator]
+
+    return Invariant(name, (TASK,), body, frozenset(places))
+
+
+@dataclass(frozen=True)
+class Said:
+    """Of a task at a place of a call. `certain`: by the text alone; else it is a guess."""
+
+    what: str
+    holds: object
+    certain: bool = False
 
 
 @dataclass(frozen=True)
@@ -80,63 +108,70 @@ class Writes:
         return family.name in self.ever - self.before
 
 
-def _at_place(
-    system: System, graph: Graph, place: int, fact: Facts, wrote: Writes
-) -> list[Invariant]:
-    name = graph.place_names[place - graph.base]
-    mine = {f.name: r for r, f in graph.frame.registers.items()}
-
-    def here(what: str, holds: object) -> Invariant:
-        def body(k: View, t: Value) -> Value:
-            return Implies(eq(k.get(s.PC, t), place), holds(k, t))  # type: ignore[operator]
-
-        return Invariant(f"at {name}: {what}", (TASK,), body, place)
-
-    others = [f for f in registers(system, TASK) if f.name not in mine]
-    found = [here("the locals of other calls are empty", _all_empty(others))] if others else []
-    for family in [f for f in registers(system, TASK) if f.name in mine]:
-        state = fact.regs[mine[family.name]]
-        if state == "empty":
-            found.append(here(f"{family.name} empty", _is(family, True)))
-            continue
-        found.append(here(f"{family.name} full", _is(family, False)))  # "maybe" may be full too
-        kinds = fact.kinds.get(mine[family.name], ())
-        if kinds:
-            found.append(here(f"{family.name} is {' or '.join(kinds)}", _is_kind(family, kinds)))
-        wanted = graph.frame.program_type
-        if kinds == ("prog",) and wanted >= 0 and s.IN_RCU in system.families:
-            found.append(here(f"{family.name} fits the hook", of_type(system, wanted, family)))
-    found += [here(what, holds) for what, holds in _made(system, graph, fact, wrote)]
+def _at_place(system: System, graph: Graph, fact: Facts, wrote: Writes) -> Iterator[Said]:
+    registered = {f.name: r for r, f in graph.frame.registers.items()}
+    others = [f for f in registers(system, TASK) if f.name not in registered]
+    if others:
+        yield Said("the locals of other calls are empty", _all_empty(others), True)
+    for family in [f for f in registers(system, TASK) if f.name in registered]:
+        yield from _of_local(system, graph, family, registered[family.name], fact)
+    for what, holds in _made(system, graph, fact, wrote):
+        yield Said(what, holds)
     for r, kind in fact.behind.items():
         if kind in system.kinds:
-            what = f"{graph.frame.registers[r].name} is of a {kind}"
-            found.append(here(what, _of_kind(graph.frame.registers[r], kind)))
+            register = graph.frame.registers[r]
+            yield Said(f"{register.name} is of a {kind}", _of_kind(register, kind), True)
     if s.CHILD in system.families:
-        found.append(here("no child", _is(s.CHILD, True)))
+        yield Said("no child", _is(s.CHILD, True))
         if s.CHILD.name in wrote.before:
-            found.append(here("a child", _is(s.CHILD, False)))
+            yield Said("a child", _is(s.CHILD, False))
     if not fact.target:
-        found.append(here("no target", _is(s.TARGET, True)))
-        return found
+        yield Said("no target", _is(s.TARGET, True), True)
+        return
+    yield from _of_target(system, graph, fact)
+
+
+def _of_local(
+    system: System, graph: Graph, family: Family, register: str, fact: Facts
+) -> Iterator[Said]:
+    state, kinds = fact.regs[register], fact.kinds.get(register, ())
+    if state == "empty":
+        yield Said(f"{family.name} empty", _is(family, True), True)
+        return
+    if state == "full":
+        yield Said(f"{family.name} full", _is(family, False), True)
+    else:  # "maybe" may be full too
+        yield Said(f"{family.name} full all the same", _is(family, False))
+    if kinds:
+        yield Said(f"{family.name} is {' or '.join(kinds)}", _is_kind(family, kinds), True)
+    wanted = graph.frame.program_type
+    if kinds == ("prog",) and wanted >= 0 and s.IN_RCU in system.families:
+        yield Said(f"{family.name} fits the hook", of_type(system, wanted, family))
+
+
+def _of_target(system: System, graph: Graph, fact: Facts) -> Iterator[Said]:
     kind = fact.target
-    found.append(here(f"target is {kind}", lambda k, t: k.kind(k.get(s.TARGET, t), kind)))
+    yield Said(f"target is {kind}", lambda k, t: k.kind(k.get(s.TARGET, t), kind), True)
     for r, state in fact.regs.items():
+        family = graph.frame.registers[r]
         if state == "full" and fact.kinds.get(r) == ("file",):
-            family = graph.frame.registers[r]
-            found.append(here(f"target is behind {r}", _behind(family)))
+            yield Said(f"target is behind {r}", _behind(family))
         if state == "full" and fact.kinds.get(r) == (kind,):
-            found.append(here(f"target is {r}", _target(graph.frame.registers[r])))
-    found += [here(what, holds) for what, holds in _kept(system, graph, fact)]
+            yield Said(f"target is {r}", _target(family))
+    for what, holds in _kept(system, graph, fact):
+        yield Said(what, holds)
     if not fact.locked:
-        found.append(here("lock not held", lambda k, t: ne(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
+        yield Said("lock not held", _unlocked, True)
         if _keeping(graph, fact):
-            found.append(here("target there", _there(graph, fact)))
-    if fact.locked:
-        found.append(here("lock held", lambda k, t: eq(k.get(s.LOCK, k.get(s.TARGET, t)), t)))
-        found += [here(what, holds) for what, holds in _conditions(system, graph, fact)]
-        if any(e.step.text == "expect no member" for e in graph.edges):
-            found.append(_deserted(name, place))
-    return found
+            yield Said("target there", _there(graph, fact))
+        return
+    yield Said("lock held", lambda k, t: eq(k.get(s.LOCK, k.get(s.TARGET, t)), t), True)
+    for what, holds in _conditions(system, graph, fact):
+        yield Said(what, holds)
+
+
+def _unlocked(k: View, t: Value) -> Value:
+    return ne(k.get(s.LOCK, k.get(s.TARGET, t)), t)
 
 
 def _kept(system: System, graph: Graph, fact: Facts) -> list[tuple[str, object]]:
@@ -165,7 +200,7 @@ def _deserted(name: str, place: int) -> Invariant:
         inside = eq(k.get(s.MEMBER, p), k.get(s.TARGET, t))
         return Not(And(eq(k.get(s.PC, t), place), ne(k.get(s.TARGET, t), NONE), inside))
 
-    return Invariant(f"at {name}: nobody is in the target", (TASK, PROC), body, place)
+    return Invariant(f"at {name}: nobody is in the target", (TASK, PROC), body, frozenset([place]))
 
 
 def _made(system: System, graph: Graph, fact: Facts, wrote: Writes) -> list[tuple[str, object]]:
@@ -255,9 +290,11 @@ def _conditions(system: System, graph: Graph, fact: Facts) -> list[tuple[str, ob
         if fact.regs[r] != "empty" and (like[r] or other[r]) and can_be(*like[r], *other[r]):
             found.append((f"entry is {r}", _entry_is(entry, graph.frame.registers[r])))
     for r, state in fact.regs.items():
-        copies = (f"copy {r} of ", f"copy {r} named ")
-        if state == "full" and any(x.startswith(copies) for x in fact.passed):
+        told = (f"copy {r} of ", f"copy {r} named ", f"list {r} on ", f"lock target of {r}")
+        if state == "full" and any(x.startswith(told) for x in fact.passed):
             found.append((f"{r} is in the list", _listed(graph.frame.registers[r])))
+            if set(fact.kinds.get(r, ())) & set(system.in_entries):
+                found.append((f"the entry is of {r}", _in_entry(graph.frame.registers[r])))
     return found
 
 
@@ -281,6 +318,10 @@ def _keeping(graph: Graph, fact: Facts) -> list[object]:
     regs, full = graph.frame.registers, [r for r, state in fact.regs.items() if state == "full"]
     found = [_behind(regs[r]) for r in full if fact.behind.get(r) == fact.target]
     return found + [_target(regs[r]) for r in full if fact.kinds.get(r) == (fact.target,)]
+
+
+def _in_entry(family: Family) -> object:
+    return lambda k, t: eq(k.get(s.ENTRY_BY, k.get(s.TARGET, t)), k.get(family, t))
 
 
 def _target(family: Family) -> object:

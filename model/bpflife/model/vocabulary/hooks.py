@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step
@@ -171,19 +169,6 @@ def _publish(f: Frame, reg: str) -> Step:
 
     words = "publishes the program in the hook: events run it from now on"
     return Step(f"publish entry <- {reg}", words, effect, regs={reg: "empty"})
-
-
-@step("publish entry <- {reg} of {link}")
-def _publish_of(f: Frame, reg: str, link: str) -> Step:
-    """The same; the hook knows from then on of which link it is.
-    (dev_xdp_set_link: net/core/dev.c)"""
-    made = _publish(f, reg)
-
-    def effect(k: View, e: Env) -> None:
-        made.effect(k, e)
-        k.set(s.ENTRY_BY, (f.target(k, e),), k.get(f.reg(link), e["me"]))
-
-    return replace(made, text=f"publish entry <- {reg} of {link}", effect=effect)
 
 
 @step("clear entry -> {reg}")
