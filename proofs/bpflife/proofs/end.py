@@ -83,14 +83,19 @@ def _excluded(
     return bool(solver.check(*induction.assumed(known)) == z3.unsat)
 
 
-def _witnesses(induction: Induction, view: UnboundedView, o: Any, kind: str) -> None:
+def _witnesses(
+    induction: Induction, view: UnboundedView, o: Any, kind: str,
+    above: frozenset[str] = frozenset(),
+) -> None:  # fmt: skip
     """A ghost count of at least 1 has a member; if that is an object, the same of it. A family
-    whose owner could be of the same kind again ends the way (nothing is lost but strength)."""
+    whose owner could be of a kind again that was asked about ends the way (nothing is lost but
+    strength)."""
+    above |= {kind}
     for family in induction.system.holder_families(kind):
         holder = _witness(induction, view, family, o)
         for owner in family.owners:
-            if owner != kind and holder is not None:
-                _witnesses(induction, view, holder, owner)
+            if owner not in above and holder is not None:
+                _witnesses(induction, view, holder, owner, above)
 
 
 def _witness(induction: Induction, view: UnboundedView, family: Family, o: Any) -> Any | None:
@@ -197,6 +202,8 @@ def _disabled(induction: Induction, view: UnboundedView, rule: Rule, row: tuple[
     pairs = zip(rule.params, row, strict=True)
     absent = [a == none[p.sort] for p, a in pairs if p.sort in none]
     needs = {at for _, _, at in trial.needs}  # by place: equal terms are one term to Z3
+    view.guards += [g for at, g in enumerate(trial.guards) if at in trial.defined]
+    needs |= trial.defined
     guards = [g for at, g in enumerate(trial.guards) if at not in needs]
     view.quantified += trial.quantified
     for sort, terms in trial.reads.items():

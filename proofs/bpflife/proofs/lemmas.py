@@ -293,7 +293,13 @@ def _keeping(system: System, kind: str) -> list[Invariant]:
         kept = held if system.keeps_target(kind) else k.get(s.FILE_OBJ, held)
         return Implies(And(k.kind(link, kind), ne(target, NONE)), eq(target, kept))
 
+    def of_target(k: View, link: Value) -> Value:
+        held, target = k.get(s.HOLDS, link), system.links[kind].target.kind
+        kept = held if system.keeps_target(kind) else k.get(s.FILE_OBJ, held)
+        return Or(eq(held, NONE), Not(k.kind(link, kind)), k.kind(kept, target))
+
     return [
+        Invariant(f"what a {kind} keeps is its target, or a file of it", (OBJ,), of_target),
         Invariant(f"a {kind} has what it keeps until it lets go", (OBJ,), full),
         Invariant(f"a {kind} that is attached keeps what it is in", (OBJ,), own),
     ]

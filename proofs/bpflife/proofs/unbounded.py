@@ -160,6 +160,7 @@ class UnboundedView(View):
         self.theory = theory
         self.kind_names = theory.system.kinds
         self.guards: list[Any] = []
+        self.defined: set[int] = set()  # guards that only say what was found: by their place
         self.needs: list[tuple[Any, str, int]] = []  # need, in words, guards before it
         self.updates: dict[str, list[Update]] = {}
         self.deltas: dict[str, list[tuple[Any, Any, int]]] = {}
@@ -349,6 +350,7 @@ class UnboundedView(View):
             found, nobody = self.theory.fresh(sort, "found"), self.theory.fresh(BOOL, "nobody")
             self.note(sort, found)
             self.quantified.append(Quantified(nobody, sort, hole, z3.Not(asked), found))
+            self.defined.add(len(self.guards))
             self.guards.append(z3.Implies(nobody, found == self.theory.backend.none[sort]))
             self.found[asked.get_id()] = (asked, found)
         return self.term(sort, self.found[asked.get_id()][1])
