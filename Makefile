@@ -5,7 +5,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help app test bench lint types unit proofs kernel notebook browser clean
+.PHONY: help app test bench lint types unit proofs verdicts kernel notebook browser clean
 MAKEFLAGS += --no-print-directory --no-builtin-rules
 
 VENV := .venv
@@ -41,6 +41,7 @@ heading = @printf '\n== %s\n' '$(1)'
 help:
 	@echo 'make app     serve the pictures at http://$(ADDRESS):$(PORT) (PORT=..., ADDRESS=...)'
 	@echo 'make test    lint, types, and all tests: unit, proofs, kernel, notebook, browser'
+	@echo 'make verdicts   what holds for every card: some minutes; `make test` asks about a part of them'
 	@echo 'make lint    ruff: rules and format'
 	@echo 'make types   mypy --strict'
 	@echo 'make unit    one kind of test; also proofs, kernel, notebook, browser'
@@ -97,7 +98,11 @@ unit: $(VENV)/dev.stamp
 
 proofs: $(VENV)/dev.stamp
 	$(call heading,proofs)
-	@$(PYTEST) -n auto --dist loadgroup -m proofs
+	@$(PYTEST) -n auto --dist loadgroup -m 'proofs and not whole'
+
+verdicts: $(VENV)/dev.stamp
+	$(call heading,verdicts: every card and every property)
+	@$(PYTEST) -n auto --dist loadgroup tests/test_proofs_verdicts.py -k 'verdicts or table'
 
 kernel: $(VENV)/dev.stamp
 	$(call heading,kernel: the model against the running one)

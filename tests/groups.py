@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Any
 
 import pytest
 
 
-def grouped(cards: Iterable[str]) -> list[Any]:
-    """The cards as parameters of a test."""
-    return [pytest.param(card, marks=pytest.mark.xdist_group(card)) for card in cards]
+def grouped(cards: Iterable[str], later: Container[str] = ()) -> list[Any]:
+    """The cards as parameters of a test; those of `later` only when all are asked for."""
+    return [pytest.param(card, marks=_marks(card, card in later)) for card in cards]
+
+
+def _marks(card: str, later: bool) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.xdist_group(card), *([pytest.mark.whole] if later else [])]

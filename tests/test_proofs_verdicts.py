@@ -32,16 +32,39 @@ TABLE = {
     # card: count, reachable, replace, crash, dying, step
     "cgroup_legacy": (P, P, P, V, P, P),
     "cgroup_attach_race": (V, P, P, V, P, P),
+    "cgroup_override": (P, P, P, V, P, P),
+    "cgroup_multi": (P, P, P, V, P, P),
     "cgroup_link": (P, P, P, P, P, P),
     "perf_event": (P, P, NO, P, P, P),
+    "perf_event_link": (P, P, NO, P, P, P),
     "xdp_netlink": (P, P, P, V, P, P),
+    "xdp_link": (P, P, P, P, P, P),
+    "tcx": (P, P, P, V, P, P),
+    "tcx_link": (P, P, P, P, P, P),
+    "tc_filter": (P, P, P, V, P, P),
+    "lwt_route": (P, P, P, V, P, P),
+    "flow_dissector": (P, P, P, V, P, P),
+    "flow_dissector_link": (P, P, P, P, P, P),
+    "sk_lookup": (P, P, P, P, P, P),
+    "netfilter_link": (P, P, NO, P, P, P),
+    "raw_tracepoint": (P, P, NO, P, P, P),
+    "tp_btf": (P, P, NO, P, P, P),
+    "tracepoint_event": (P, P, NO, P, P, P),
+    "tracepoint_link": (P, P, NO, P, P, P),
     "uprobe": (P, P, NO, P, P, P),
+    "uprobe_link": (P, P, NO, P, P, P),
+    "uprobe_multi": (P, P, NO, P, P, P),
     "uprobe_mixed_flavours": (P, V, NO, P, P, P),
     "bad_replace_gap": (P, P, V, V, P, P),
     "bad_forgotten_reference": (V, V, P, V, P, V),
     "bad_double_put": (P, P, P, V, P, V),
     "bad_put_before_unpublish": (V, V, P, V, P, SCOPED),
 }
+LATER = {  # one of their family is asked about in every run, these by `make verdicts`
+    "cgroup_override", "tcx", "tcx_link", "xdp_link", "sk_lookup", "flow_dissector",
+    "flow_dissector_link", "netfilter_link", "lwt_route", "tp_btf", "tracepoint_event",
+    "tracepoint_link", "uprobe_link", "uprobe_multi",
+}  # fmt: skip
 ORDER = (
     "count-equals-holders",
     "reachable-not-freed",
@@ -69,7 +92,7 @@ def test_the_table_has_every_card_and_property() -> None:
     assert sorted(ORDER) == sorted(CATALOGUE)
 
 
-@pytest.mark.parametrize("card", grouped(TABLE))
+@pytest.mark.parametrize("card", grouped(TABLE, LATER))
 def test_verdicts(card: str) -> None:
     found = verdicts(card)
     assert tuple(found[name].word for name in ORDER) == TABLE[card]
@@ -89,7 +112,7 @@ def test_every_bad_proposal_is_caught_under_its_property(card: str) -> None:
     assert verdict.unproved
 
 
-@pytest.mark.parametrize("card", grouped(TABLE))
+@pytest.mark.parametrize("card", grouped(TABLE, LATER))
 def test_explicit_search_agrees_in_verdict_and_depth(card: str) -> None:
     """Breadth-first, in the simulator, over every state of the scope: no solver, no lemma, no
     symmetry. What is violated there is what Z3 found there, at the same depth; nothing else is.
@@ -114,7 +137,7 @@ def test_search_without_lemmas_and_symmetry_finds_the_same_depth(card: str) -> N
     assert len(found[prop.name].path) == verdicts(card)[prop.name].depth
 
 
-@pytest.mark.parametrize("card", grouped(TABLE))
+@pytest.mark.parametrize("card", grouped(TABLE, LATER))
 def test_a_counterexample_is_a_scenario_that_plays_to_the_same_end(card: str) -> None:
     for verdict in verdicts(card).values():
         if verdict.trace is None:
