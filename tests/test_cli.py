@@ -695,7 +695,7 @@ def test_a_reader_of_tables_goes_away(arguments: list[str]) -> None:
 
 def test_a_poor_locale_gets_question_marks() -> None:
     poor = {**ENVIRONMENT, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
-    done = subprocess.run([*COMMAND, "list", "cards"], env=poor, capture_output=True, text=True)
+    done = subprocess.run([*COMMAND, "list", "stories"], env=poor, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "cgroup_legacy" in done.stdout
 

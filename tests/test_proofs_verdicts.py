@@ -43,7 +43,7 @@ TABLE = {
     "tcx_link": (P, P, P, P, P, P),
     "tc_filter": (P, P, P, V, P, P),
     "lwt_route": (P, P, P, V, P, P),
-    "flow_dissector": (P, P, P, V, P, P),
+    "flow_dissector": (P, P, P, P, P, P),
     "flow_dissector_link": (P, P, P, P, P, P),
     "sk_lookup": (P, P, P, P, P, P),
     "netfilter_link": (P, P, NO, P, P, P),

@@ -12,8 +12,8 @@ from bpflife.model.restarts import Left, left, restarted
 from bpflife.model.simulator import play
 from bpflife.proofs.kernel.compare import compare_trace
 
-PILES_UP = ["cgroup_multi", "tc_filter", "lwt_route"]
-STAYS_ONE = ["cgroup_legacy", "cgroup_link", "xdp_netlink", "xdp_link", "perf_event"]
+PILES_UP = ["cgroup_multi", "tc_filter", "lwt_route", "tcx"]
+STAYS_ONE = ["cgroup_legacy", "cgroup_link", "xdp_netlink", "xdp_link", "tcx_link", "perf_event"]
 
 
 def after(api: str, times: int) -> Settled:
