@@ -102,7 +102,7 @@ proofs: $(VENV)/dev.stamp
 
 verdicts: $(VENV)/dev.stamp
 	$(call heading,verdicts: every card and every property)
-	@$(PYTEST) -n auto --dist loadgroup tests/test_proofs_verdicts.py -k 'verdicts or table'
+	@$(PYTEST) -n auto --dist loadgroup tests/test_proofs_verdicts.py tests/test_proofs_devices.py
 
 kernel: $(VENV)/dev.stamp
 	$(call heading,kernel: the model against the running one)

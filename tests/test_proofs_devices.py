@@ -10,6 +10,7 @@ from bpflife.model.system import CORE, System
 from bpflife.proofs.induction import Induction
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(("part", "card"), [("tc", "tc_filter"), ("routes", "lwt_route")])
 def test_what_is_attached_goes_with_its_device(part: str, card: str) -> None:
     """A device takes its routes along, and its discipline, and that its filters, whatever calls are

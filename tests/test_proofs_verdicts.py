@@ -61,7 +61,7 @@ TABLE = {
     "bad_put_before_unpublish": (V, V, P, V, P, SCOPED),
 }
 LATER = {  # one of their family is asked about in every run, these by `make verdicts`
-    "cgroup_override", "tcx", "tcx_link", "xdp_link", "sk_lookup", "flow_dissector",
+    "cgroup_override", "cgroup_multi", "tcx", "tcx_link", "xdp_link", "sk_lookup", "flow_dissector",
     "flow_dissector_link", "netfilter_link", "lwt_route", "tp_btf", "tracepoint_event",
     "tracepoint_link", "uprobe_link", "uprobe_multi",
 }  # fmt: skip

@@ -89,7 +89,7 @@ def samples(card: str) -> tuple[System, Scope, dict[str, list[Sample]]]:
     wanted = [r for r in wanted if not r.edges or not said_by([r]) <= known]
     by_rule: dict[str, list[Sample]] = {r.name: [] for r in wanted}
     seen: list[Cells] = []
-    for rule, env, cells in walk.states(30 if every_op else 8, 60):
+    for rule, env, cells in walk.states(30 if every_op else 8 if wanted else 0, 60):
         seen.append(cells)
         if len(by_rule.get(rule.name, [0] * SAMPLES)) < SAMPLES // 2:
             by_rule[rule.name].append((rule, env, cells))
