@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from bpflife.model import catalogue
 from bpflife.model.documents import InputError, Scenario
 from bpflife.model.features import persistence
-from bpflife.model.restarts import MOST, Left, left, restarted
-from bpflife.model.simulator import play
+from bpflife.model.restarts import MOST, Left, left, restarted, runs_per_event
+from bpflife.model.simulator import player
 
 from . import files, tables, terminal
 from .terminal import FINDING, FINE, complain
@@ -33,6 +33,7 @@ class Row:
     card: str
     persistence: str
     left: Left
+    runs: int
     kernel: str
     agrees: bool
 
@@ -66,14 +67,16 @@ def restarts(names: Sequence[str], times: int, *, as_json: bool, as_yaml: bool) 
 def _row(name: str, scenario: Scenario) -> Row:
     from bpflife.proofs.kernel.compare import compare_trace
 
-    trace = play(scenario)
+    played = player(scenario)
+    trace = played.trace()
     last = next(step.settled for step in reversed(trace.steps) if step.settled)
     compared = compare_trace(scenario, trace)
     kernel, agrees = compared.why_not, True
     if not compared.why_not:
         agrees = not compared.differences
         kernel = "the same" if agrees else f"DIFFERS: {compared.differences[0]}"
-    return Row(name, persistence(catalogue.load_card(name)), left(last), kernel, agrees)
+    lives, runs = persistence(catalogue.load_card(name)), runs_per_event(played.world)
+    return Row(name, lives, left(last), runs, kernel, agrees)
 
 
 def _show(rows: Sequence[Row], times: int) -> None:
@@ -81,7 +84,14 @@ def _show(rows: Sequence[Row], times: int) -> None:
     out.print(terminal.literal(f"A loader was started {times} times, and nobody cleaned up:"))
     out.print()
     cells = [
-        (row.card, row.persistence, *(str(n) for n in asdict(row.left).values()), row.kernel)
+        (
+            row.card,
+            row.persistence,
+            str(row.left.attachments),
+            str(row.runs),
+            str(row.left.behind),
+            row.kernel,
+        )
         for row in rows
     ]
     out.print(tables.table((*HEADS[:-1], f"Linux {os.uname().release}"), cells))

@@ -82,10 +82,13 @@ def texts(operations: Iterable[Operation]) -> list[str]:
 
 
 def persistence(card: AttachCard) -> str:
-    """What an attachment lives with. (A target that an open file keeps: with that file.)"""
+    """What an attachment lives with: with the open file by which the target is attached to, where
+    that keeps the target."""
     if card.link:
         return "link"
-    return "file" if card.target.held_by == "file" and card.target.kind != "netns" else "target"
+    by_file = card.target.held_by == "file"
+    given = card.target.kind in card.operations.attach.args.values()
+    return "file" if by_file and given else "target"
 
 
 def multiplicity(card: AttachCard) -> str:

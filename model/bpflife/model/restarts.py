@@ -11,13 +11,16 @@ opened by each loader.)
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 
 from .cards import AttachCard
 from .catalogue import load_card, system_for
+from .concrete import Blocked
 from .documents import InputError, Scenario, Settled, Step
 from .language import Language, StepSpec
-from .world import network_of
+from .values import OBJ
+from .world import World, network_of
 
 MOST = 30  # starts that fit into a scenario
 STAYS = "admin"
@@ -25,11 +28,10 @@ STAYS = "admin"
 
 @dataclass(frozen=True)
 class Left:
-    """What is at the hook: attachments, programs that one event runs, those of them that a process
-    still has a descriptor of (or of whose link)."""
+    """What is at the hook: attachments, and those of them whose program (or link) a process still
+    has a descriptor of."""
 
     attachments: int
-    runs: int
     behind: int
 
 
@@ -57,7 +59,25 @@ def left(state: Settled) -> Left:
     held = {(kind, name) for files in state.fds.values() for kind, name, _ in files.values()}
     by_link = {prog for name, (_, prog, _) in state.links.items() if ("link", name) in held}
     behind = [prog for prog in programs if ("prog", prog) in held or prog in by_link]
-    return Left(len(programs), len(programs), len(behind))
+    return Left(len(programs), len(behind))
+
+
+def runs_per_event(world: World) -> int:
+    """The programs that one event at each hook runs, one after the other: so many ways to enter one
+    do the rules allow."""
+    rules, number = {rule.name: rule for rule in world.system.rules()}, 0
+    for hook in world.scope.domain(OBJ, "|".join(world.system.targets)):
+        ways = [("enter", "hook", hook)]
+        ways += [("enter_link", "link", n) for n in world.attachments_of(hook)]
+        for name, what, n in ways:
+            rule = rules.get(name)
+            kinds = next((p.kind for p in rule.params if p.name == what), "") if rule else ""
+            if rule is None or world.scope.kinds[n - 1] not in kinds.split("|"):
+                continue
+            with contextlib.suppress(Blocked):
+                world.fire(rule, {"c": 1, what: n})
+                number += 1
+    return number
 
 
 def _again(hook: str) -> bool:

@@ -14,7 +14,7 @@ something of all that were ever listed, so that none of it has to be moved when 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from .. import state as s
@@ -62,6 +62,30 @@ def leave_list(f: Frame, k: View, attachment: Value) -> None:
     """No event runs it any more. Who held it is not asked: a link has its own holders."""
     _count(f, k, k.get(s.LISTED, attachment), -1)
     k.set(s.LISTED, (attachment,), NONE)
+
+
+def unrecord(f: Frame, k: View, e: Env, rec: Value, reg: str) -> None:
+    """A record leaves the list that held it; the local holds it from now on."""
+    k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take {reg} finds the local empty")
+    leave_list(f, k, rec)
+    k.set(s.RECORDED, (rec,), NONE)
+    k.set(f.reg(reg), (e["me"],), rec)
+
+
+def each_goes(f: Frame, text: str, words: str, kinds: str) -> Step:
+    """One record of these kinds after the other leaves the target's list, which held it."""
+
+    def effect(k: View, e: Env) -> None:
+        rec = e["record"]
+        k.when(eq(k.get(s.LISTED, rec), f.target(k, e)))
+        leave_list(f, k, rec)
+        f.put(k, s.RECORDED, (rec,), "record")
+
+    def done(k: View, e: Env) -> Value:
+        return k.all(OBJ, lambda x: ne(k.get(s.LISTED, x), f.target(k, e)), kinds)
+
+    params = (Param("record", OBJ, kinds),)
+    return Step(text, words, effect, params, loop=True, done=done)
 
 
 def _count(f: Frame, k: View, target: Value, n: int) -> None:
@@ -118,8 +142,7 @@ def _create_holding(f: Frame, reg: str, kind: str, prog: str, what: str) -> Step
         made.effect(k, e)
         k.set(s.HOLDS, (k.get(f.reg(reg), e["me"]),), held)
         k.set(f.reg(what), (e["me"],), NONE)
-        if "map" in s.HOLDS.targets:
-            f.count_user(k, held, 1)
+        f.count_user(k, held, 1)
 
     text = f"{made.text} holding {what}"
     return replace(made, text=text, effect=effect, regs={**made.regs, what: "empty"})
@@ -217,9 +240,9 @@ def _none_of(text: str, errno: str, kinds: tuple[str, ...], words: str, found: G
     return Step(text, words, nothing, checks=(check,))
 
 
-def _of(f: Frame, kinds: tuple[str, ...] | list[str] | object) -> tuple[str, ...]:
+def _of(f: Frame, kinds: Sequence[str]) -> tuple[str, ...]:
     """Those kinds of attachment that the card's hook can have."""
-    return tuple(kind for kind in f.beside if kind in kinds)  # type: ignore[operator]
+    return tuple(kind for kind in f.beside if kind in kinds)
 
 
 @step("expect no links", part="links_here")
@@ -427,11 +450,8 @@ def _take_last(f: Frame, reg: str) -> Step:
 
     def effect(k: View, e: Env) -> None:
         rec = record(k, e)
-        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take {reg} finds the local empty")
         k.need(ne(rec, NONE), "what is last and no link is a record")
-        leave_list(f, k, rec)
-        k.set(s.RECORDED, (rec,), NONE)
-        k.set(f.reg(reg), (e["me"],), rec)
+        unrecord(f, k, e, rec, reg)
 
     words, text = "takes the last record out of the hook's list", f"take last {reg} from target"
     checks = (_only(f, "ENOENT", at_end), is_record)
@@ -460,15 +480,4 @@ def _drop_records(f: Frame) -> Step:
     if f.own not in f.targets or not kinds:
         raise StepError("`drop records` is a step of on_target_death, of a card with records")
 
-    def effect(k: View, e: Env) -> None:
-        rec = e["record"]
-        k.when(eq(k.get(s.LISTED, rec), e["me"]))
-        leave_list(f, k, rec)
-        f.put(k, s.RECORDED, (rec,), "record")
-
-    def done(k: View, e: Env) -> Value:
-        return k.all(OBJ, lambda x: ne(k.get(s.LISTED, x), e["me"]), "|".join(kinds))
-
-    words = "a record that stood in its list goes"
-    params = (Param("record", OBJ, "|".join(kinds)),)
-    return Step("drop records", words, effect, params, loop=True, done=done)
+    return each_goes(f, "drop records", "a record that stood in its list goes", "|".join(kinds))

@@ -13,7 +13,7 @@ from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Param, Step
 from ..values import NONE, OBJ, Value, eq, ne
-from .attachments import enlist, leave_list
+from .attachments import each_goes, enlist, unrecord
 from .registry import step
 
 
@@ -61,10 +61,7 @@ def _take(f: Frame, reg: str, arg: str) -> Step:
     none. (cls_bpf_delete: net/sched/cls_bpf.c)"""
 
     def effect(k: View, e: Env) -> None:
-        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take {reg} finds the local empty")
-        k.set(f.reg(reg), (e["me"],), k.get(s.RECORDED, e[arg]))
-        k.set(s.RECORDED, (e[arg],), NONE)
-        leave_list(f, k, e[arg])
+        unrecord(f, k, e, e[arg], reg)
 
     text, kind = f"take {reg} named {arg} from target", f.args[arg]
     words = f"takes {{{arg}}} out of the hook's list; no new event runs it"
@@ -94,15 +91,4 @@ def _exchange(f: Frame, link: str, other: str) -> Step:
 def _empty(f: Frame, kind: str) -> Step:
     """One attachment of a kind after the other leaves the hook's list, which held it.
     (fib_table_flush: net/ipv4/fib_trie.c; tcf_chain_flush: net/sched/cls_api.c)"""
-
-    def effect(k: View, e: Env) -> None:
-        rec = e["record"]
-        k.when(eq(k.get(s.LISTED, rec), f.target(k, e)))
-        leave_list(f, k, rec)
-        f.put(k, s.RECORDED, (rec,), "record")
-
-    def done(k: View, e: Env) -> Value:
-        return k.all(OBJ, lambda x: ne(k.get(s.LISTED, x), f.target(k, e)), kind)
-
-    words, params = "an attachment in its list goes", (Param("record", OBJ, kind),)
-    return Step(f"empty target of {kind}", words, effect, params, loop=True, done=done)
+    return each_goes(f, f"empty target of {kind}", "an attachment in its list goes", kind)

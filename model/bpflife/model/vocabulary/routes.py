@@ -10,7 +10,7 @@ from .. import state as s
 from ..state import View
 from ..steps import Check, Env, Frame, Guard, Param, Step, StepError
 from ..values import NONE, OBJ, And, Or, Value, eq, ne
-from .attachments import leave_list
+from .attachments import unrecord
 from .links import not_freed
 from .networks import near
 from .registry import nothing, step
@@ -73,10 +73,7 @@ def _take(f: Frame, reg: str, arg: str) -> Step:
         return And(ne(at(k, e), NONE), _in_sight(f, k, e, at(k, e)))
 
     def effect(k: View, e: Env) -> None:
-        k.need(eq(k.get(f.reg(reg), e["me"]), NONE), f"take {reg} finds the local empty")
-        k.set(f.reg(reg), (e["me"],), k.get(s.RECORDED, e[arg]))
-        k.set(s.RECORDED, (e[arg],), NONE)
-        leave_list(f, k, e[arg])
+        unrecord(f, k, e, e[arg], reg)
 
     text, kind = f"take {reg} named {arg} from its target", f.args[arg]
     words = f"takes {{{arg}}} out of the list that it is in; no new event runs it"
